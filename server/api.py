@@ -1,0 +1,153 @@
+"""Every route but `/invocations`."""
+
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from server.deployment import Swap, Trigger
+from server.errors import RegistryDown, ReloadFailed, VersionNotFound
+from server.http_errors import RETRY_AFTER_SECONDS
+from server.keys import DEPLOYMENT, READINESS, SETTINGS, WATCHER
+from server.settings import mlflow_version
+
+routes = web.RouteTableDef()
+
+
+@routes.get("/health")
+@routes.get("/ping")
+async def health(request: web.Request) -> web.Response:
+    """Whether this server should get requests."""
+    settings = request.app[SETTINGS]
+    state, reason = _health(request)
+    body = {
+        "status": state,
+        "model_name": settings.name,
+        "model_uri": settings.model_uri,
+    }
+    if reason is None:
+        return _json(200, body)
+    return _json(503, {**body, "reason": reason}, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+def _health(request: web.Request) -> tuple[str, str | None]:
+    readiness = request.app[READINESS]
+    deployment = request.app[DEPLOYMENT]
+    if readiness.stopping:
+        return "unhealthy", "the server is stopping"
+    if deployment.release is not None:
+        if deployment.release.alive:
+            return "healthy", None
+        return "unhealthy", "the model's workers died and are being replaced"
+    last = deployment.last_reload
+    if last is not None and last.error is not None:
+        return "unhealthy", last.error
+    problem = request.app[WATCHER].problem
+    if problem is not None:
+        return "unhealthy", problem
+    return "loading", "the model is being loaded"
+
+
+@routes.get("/livez")
+async def livez(request: web.Request) -> web.Response:
+    """Whether the event loop turns."""
+    return _json(200, {"status": "alive"})
+
+
+@routes.get("/version")
+async def version(request: web.Request) -> web.Response:
+    """The MLflow version, as MLflow's own scoring server answers it."""
+    return web.Response(text=mlflow_version())
+
+
+@routes.get("/info")
+async def info(request: web.Request) -> web.Response:
+    """What serves, from when on, and how the last reload went."""
+    settings = request.app[SETTINGS]
+    deployment = request.app[DEPLOYMENT]
+    release = deployment.release
+    body: dict[str, Any] = {
+        "model_name": settings.name,
+        "model_uri": settings.model_uri,
+        "metadata": None,
+        "status": "not loaded",
+        "alias": None,
+        "workers": [],
+        "watcher": request.app[WATCHER].state(),
+        "last_reload": deployment.last_reload and deployment.last_reload.to_json(),
+        "signature": None,
+    }
+    if release is not None and release.ready is not None:
+        model, loaded = release.model, release.ready.model
+        body |= {
+            "metadata": {
+                "model_name": settings.name,
+                "version": model.version,
+                "stage": model.stage,
+                "run_id": model.run_id or loaded["run_id"],
+                "status": model.status,
+                "loaded_at": deployment.loaded_at and deployment.loaded_at.isoformat(),
+                "model_id": model.model_id or loaded["model_id"],
+            },
+            "status": "loaded",
+            "alias": model.alias,
+            "workers": release.state(),
+            "signature": loaded["signature"],
+            "batching": {
+                "merging": bool(release.ready.merged_formats),
+                "formats": release.ready.merged_formats,
+                "reason": release.ready.merging_reason,
+            },
+        }
+    return _json(200, body)
+
+
+@routes.post("/reload")
+async def reload(request: web.Request) -> web.Response:
+    """Swap to what the registry names now."""
+    name = request.app[SETTINGS].name
+    uri = request.app[SETTINGS].model_uri
+    try:
+        swap = await request.app[DEPLOYMENT].reload(Trigger.MANUAL)
+    except ReloadFailed as error:
+        return _reload_failed(error, name, uri)
+    return _json(
+        200,
+        {
+            "status": "success",
+            "message": _reload_message(name, swap),
+            "model_uri": uri,
+            "old_version": swap.old and swap.old.display,
+            "new_version": swap.new.display,
+            "version_changed": swap.version_changed,
+        },
+    )
+
+
+def _reload_message(name: str, swap: Swap) -> str:
+    if swap.version_changed:
+        return f"Model '{name}' reloaded successfully - version changed!"
+    return f"Model '{name}' reloaded successfully - version unchanged, loaded afresh"
+
+
+def _reload_failed(error: ReloadFailed, name: str, uri: str) -> web.Response:
+    status, headers = 500, {}
+    if isinstance(error, VersionNotFound):
+        status = 404
+    elif isinstance(error, RegistryDown):
+        status, headers = 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    what = f" {error.failed.display}" if error.failed else ""
+    body = {
+        "status": "error",
+        "message": f"Model '{name}'{what} not reloaded, {error.phase} failed: {error}",
+        "model_uri": uri,
+        "old_version": error.serving and error.serving.display,
+        "version_changed": False,
+    }
+    return _json(status, body, headers)
+
+
+def _json(status: int, body: Any, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(
+        status=status, body=orjson.dumps(body), content_type="application/json", headers=headers
+    )

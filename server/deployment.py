@@ -1,0 +1,316 @@
+"""The serving release, and the one way to change it."""
+
+import asyncio
+import contextvars
+import enum
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from server.errors import LoadFailed, RegistryDown, ReloadFailed, VersionNotFound
+from server.forkserver import ForkServer
+from server.release import Release
+from server.scratch import Scratch
+from server.settings import Settings
+from watcher.retries import RetryPauses
+from watcher.versions import ModelVersion, RegistryUnreachable, VersionMissing
+
+# A registry that moves faster than a model loads must not keep a version from serving for ever.
+_MOST_MOVES_WHILE_LOADING = 5
+
+log = structlog.get_logger("server.deployment")
+
+
+class Trigger(enum.StrEnum):
+    """What asked for a swap."""
+
+    STARTUP = "startup"
+    WATCHER = "watcher"
+    MANUAL = "manual"
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """What came of a request to swap.
+
+    Attributes:
+        old: What served before, or None.
+        new: What serves now.
+    """
+
+    old: ModelVersion | None
+    new: ModelVersion
+
+    @property
+    def version_changed(self) -> bool:
+        """Whether another version serves than before."""
+        return self.old is None or self.old.identity != self.new.identity
+
+
+@dataclass(frozen=True, slots=True)
+class LastReload:
+    """What `/info` shows of the last swap, or of the last that failed."""
+
+    trigger: Trigger
+    outcome: str
+    at: datetime
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As values that JSON holds."""
+        return {
+            "trigger": self.trigger,
+            "outcome": self.outcome,
+            "at": self.at.isoformat(timespec="milliseconds"),
+            "error": self.error,
+        }
+
+
+class _Run:
+    """A swap that has not begun its look-up, and who waits for it."""
+
+    def __init__(self) -> None:
+        self.triggers: set[Trigger] = set()
+        self.request_id: str | None = None
+        self.task: asyncio.Task[Swap] | None = None
+
+    def add(self, trigger: Trigger) -> None:
+        """Let one more caller share this swap."""
+        self.triggers.add(trigger)
+        if self.request_id is None:
+            self.request_id = structlog.contextvars.get_contextvars().get("request_id")
+
+    @property
+    def trigger(self) -> Trigger:
+        """The one that is logged: a person's request before the watcher's."""
+        for trigger in (Trigger.MANUAL, Trigger.STARTUP):
+            if trigger in self.triggers:
+                return trigger
+        return Trigger.WATCHER
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """The request that asked for the swap, if one did."""
+        return {"request_id": self.request_id} if self.request_id else {}
+
+
+class Deployment:
+    """Owns the release that serves.
+
+    Args:
+        settings: The settings.
+        look_up: Asks the registry what MODEL_URI means now.
+        fork_server: Where workers come from.
+        scratch: Where models are downloaded to.
+        retries: Told of versions that fail.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        look_up: Callable[[], Awaitable[ModelVersion]],
+        fork_server: ForkServer,
+        scratch: Scratch,
+        retries: RetryPauses,
+    ) -> None:
+        self.release: Release | None = None
+        self.loaded_at: datetime | None = None
+        self.last_reload: LastReload | None = None
+        self._settings = settings
+        self._look_up = look_up
+        self._fork_server = fork_server
+        self._scratch = scratch
+        self._retries = retries
+        self._lock = asyncio.Lock()
+        self._pending: _Run | None = None
+        self._swaps: set[asyncio.Task[Swap]] = set()
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    @property
+    def serving(self) -> ModelVersion | None:
+        """The version that answers requests now."""
+        return self.release.model if self.release else None
+
+    async def follow(self) -> None:
+        """Swap to what the registry names, if that is not what serves already. Failures are logged
+        and counted, not raised."""
+        trigger = Trigger.STARTUP if self.release is None else Trigger.WATCHER
+        try:
+            await self.reload(trigger)
+        except ReloadFailed as error:
+            log.debug("follow_failed", phase=error.phase)
+
+    def refresh(self, version: ModelVersion) -> None:
+        """Take note of how the registry describes the serving version now."""
+        if self.release is not None and self.release.model.identity == version.identity:
+            self.release.model = version
+
+    async def reload(self, trigger: Trigger) -> Swap:
+        """Swap to what the registry names when its turn has come.
+
+        Callers that come while another swap is under way share the next one: so many callers cost
+        at most two loads, and the look-up that a caller's answer rests on began after it called.
+        A manual reload loads the version afresh even where it is the one that serves.
+
+        Raises:
+            ReloadFailed: the swap did not happen; what served before serves on.
+        """
+        run = self._pending
+        if run is None:
+            run = self._pending = _Run()
+            # A context of its own: what the new workers log belongs to no request.
+            run.task = asyncio.get_running_loop().create_task(
+                self._when_free(run), context=contextvars.Context()
+            )
+            run.task.add_done_callback(self._swap_ended)
+            self._swaps.add(run.task)
+        run.add(trigger)
+        assert run.task is not None
+        try:
+            return await asyncio.shield(run.task)
+        except asyncio.CancelledError:
+            if run.task.cancelled():
+                raise self._stopping() from None
+            raise
+
+    async def give_up_swaps(self) -> None:
+        """End a swap that is under way, and begin no other."""
+        self._closing = True
+        for task in self._swaps:
+            task.cancel()
+        await asyncio.gather(*self._swaps, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Drain and stop the release that serves, and wait for those that retire."""
+        await self.give_up_swaps()
+        if self.release is not None:
+            await self.release.drain(self._settings.drain_timeout_seconds)
+            await self.release.stop()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
+
+    def _stopping(self) -> ReloadFailed:
+        return ReloadFailed("start", "the server is stopping", self.serving, None)
+
+    def _swap_ended(self, task: asyncio.Task[Swap]) -> None:
+        self._swaps.discard(task)
+        # Those who asked may have gone; a failed reload was logged where it failed.
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, ReloadFailed):
+            log.error("swap_crashed", exc_info=error)
+
+    async def _when_free(self, run: _Run) -> Swap:
+        async with self._lock:
+            # Who calls from here on needs a look-up that begins later.
+            self._pending = None
+            if self._closing:
+                raise self._stopping()
+            trigger = run.trigger
+            try:
+                swap = await self._swap(run)
+            except ReloadFailed as error:
+                self._note(trigger, "failed", f"{error.phase}: {error}")
+                raise
+            self._note(trigger, "swapped" if swap.version_changed else "unchanged")
+            return swap
+
+    async def _swap(self, run: _Run) -> Swap:
+        trigger = run.trigger
+        old = self.serving
+        for attempt in range(1, _MOST_MOVES_WHILE_LOADING + 1):
+            version = await self._resolve(run)
+            if trigger is not Trigger.MANUAL and old and old.identity == version.identity:
+                return Swap(old, version)
+            started = time.monotonic()
+            try:
+                candidate = await self._load(version)
+            except LoadFailed as error:
+                self._log_failure(run, error, version)
+                if await self._has_moved_from(version):
+                    continue
+                raise ReloadFailed(error.phase, str(error), old, version) from error
+            try:
+                moved = attempt < _MOST_MOVES_WHILE_LOADING and await self._has_moved_from(version)
+            except BaseException:
+                await candidate.stop()
+                raise
+            if not moved:
+                return self._publish(candidate, run, time.monotonic() - started)
+            await candidate.stop()
+        raise ReloadFailed("resolve", "the registry keeps moving to versions that fail", old, None)
+
+    async def _resolve(self, run: _Run) -> ModelVersion:
+        try:
+            return await self._look_up()
+        except (VersionMissing, RegistryUnreachable) as error:
+            missing = isinstance(error, VersionMissing)
+            failure: type[ReloadFailed] = VersionNotFound if missing else RegistryDown
+            self._log_failure(run, LoadFailed("resolve", str(error)), None)
+            raise failure("resolve", str(error), self.serving, None) from error
+
+    async def _load(self, version: ModelVersion) -> Release:
+        try:
+            directory = await asyncio.to_thread(self._scratch.new_directory, version.label)
+        except OSError as error:
+            raise LoadFailed("start", f"no directory can be made: {error}") from error
+        release = Release(version, self._settings, self._fork_server, directory, self._given_up)
+        await release.start()
+        return release
+
+    async def _has_moved_from(self, version: ModelVersion) -> bool:
+        """Whether the registry names another version by now. No answer is no reason to wait."""
+        try:
+            return (await self._look_up()).identity != version.identity
+        except (VersionMissing, RegistryUnreachable):
+            return False
+
+    def _publish(self, candidate: Release, run: _Run, seconds: float) -> Swap:
+        retired, self.release = self.release, candidate
+        self.loaded_at = datetime.now(UTC)
+        swap = Swap(retired.model if retired else None, candidate.model)
+        log.info(
+            "model_swapped",
+            old_version=swap.old and swap.old.display,
+            new_version=swap.new.display,
+            trigger=run.trigger,
+            version_changed=swap.version_changed,
+            load_seconds=round(seconds, 3),
+            rehearsed=candidate.ready.rehearsed if candidate.ready else 0,
+            **run.log_fields,
+        )
+        if retired is not None:
+            task = asyncio.get_running_loop().create_task(self._retire(retired))
+            task.add_done_callback(self._retiring.discard)
+            self._retiring.add(task)
+        return swap
+
+    async def _retire(self, release: Release) -> None:
+        started = time.monotonic()
+        await release.drain(self._settings.drain_timeout_seconds)
+        await release.stop()
+        seconds = round(time.monotonic() - started, 3)
+        log.info("release_retired", version=release.model.display, seconds=seconds)
+
+    def _given_up(self, release: Release) -> None:
+        log.error("version_unstable", version=release.model.display)
+
+    def _log_failure(self, run: _Run, error: LoadFailed, version: ModelVersion | None) -> None:
+        pause = self._retries.failed(version.identity) if version else None
+        log.error(
+            "reload_failed",
+            trigger=run.trigger,
+            serving_version=self.serving and self.serving.display,
+            failed_version=version and version.display,
+            phase=error.phase,
+            error=str(error),
+            retry_in_seconds=pause if self._settings.poll_interval_seconds else None,
+            **error.details,
+            **run.log_fields,
+        )
+
+    def _note(self, trigger: Trigger, outcome: str, error: str | None = None) -> None:
+        self.last_reload = LastReload(trigger, outcome, datetime.now(UTC), error)

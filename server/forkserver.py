@@ -1,0 +1,76 @@
+"""The process that every other one is forked from, with the heavy imports done ahead."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
+
+# Read by BLAS and OpenMP libraries when they are loaded.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+_ARROW_POOL = "ARROW_DEFAULT_MEMORY_POOL"
+PRELOAD_VARIABLE = "_MODEL_SERVER_PRELOAD"
+
+
+class ForkServer:
+    """Starts the fork server in such a way that it holds one thread and prints to `output`.
+
+    A process may only be forked safely while it has one thread, and a BLAS library starts its pool
+    when it is imported: there it gets one thread, and each worker raises that again.
+
+    Args:
+        output: Descriptor that becomes standard output and error.
+        preload: Modules to import ahead.
+    """
+
+    def __init__(self, output: int, preload: tuple[str, ...]) -> None:
+        self._output = output
+        self._preload = preload
+        self._lock = threading.Lock()
+        self.context: ForkServerContext = multiprocessing.get_context("forkserver")
+
+    def start(self) -> None:
+        """Start it, or start it again if it has ended. May be called from any thread."""
+        with self._lock:
+            self.context.set_forkserver_preload(["watcher.registry", "server.worker.preload"])
+            with self._environment(), self._redirected():
+                forkserver.ensure_running()
+
+    @contextmanager
+    def _environment(self) -> Iterator[None]:
+        added = {name: "1" for name in THREAD_VARIABLES if name not in os.environ}
+        if _ARROW_POOL not in os.environ:
+            # The allocator that Arrow prefers on Linux runs a thread in the background.
+            added[_ARROW_POOL] = "system"
+        added[PRELOAD_VARIABLE] = ",".join(self._preload)
+        os.environ.update(added)
+        try:
+            yield
+        finally:
+            for name in added:
+                del os.environ[name]
+
+    @contextmanager
+    def _redirected(self) -> Iterator[None]:
+        """The fork server is started by the standard library, which hands its own standard output
+        and error on: they are the log's, where nobody else may write."""
+        saved = os.dup(1), os.dup(2)
+        os.dup2(self._output, 1)
+        os.dup2(self._output, 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved[0], 1)
+            os.dup2(saved[1], 2)
+            os.close(saved[0])
+            os.close(saved[1])

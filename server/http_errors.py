@@ -1,0 +1,68 @@
+"""How each error is said over HTTP, in one place."""
+
+from collections.abc import Mapping
+
+import orjson
+from aiohttp import web
+
+from server.errors import (
+    NotServing,
+    PredictionTimeout,
+    QueueFull,
+    ServingError,
+    WorkerDied,
+)
+
+RETRY_AFTER_SECONDS = 1
+
+# The names are MLflow's (mlflow/protos/databricks.proto, ErrorCode) where it has one.
+_STATUS: Mapping[type[ServingError], tuple[int, str]] = {
+    NotServing: (503, "TEMPORARILY_UNAVAILABLE"),
+    QueueFull: (503, "TEMPORARILY_UNAVAILABLE"),
+    PredictionTimeout: (504, "DEADLINE_EXCEEDED"),
+    WorkerDied: (500, "INTERNAL_ERROR"),
+}
+
+_CODES = {
+    400: "BAD_REQUEST",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "ENDPOINT_NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    413: "REQUEST_LIMIT_EXCEEDED",
+    415: "BAD_REQUEST",
+    500: "INTERNAL_ERROR",
+    503: "TEMPORARILY_UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
+
+def error_response(
+    status: int, message: str, code: str | None = None, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """An answer of MLflow's shape: `{"error_code": …, "message": …}`."""
+    body = {"error_code": code or _CODES.get(status, "INTERNAL_ERROR"), "message": message}
+    response = web.Response(
+        status=status, body=orjson.dumps(body), content_type="application/json", headers=headers
+    )
+    if status == 503:
+        response.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
+    return response
+
+
+def serving_error_response(error: ServingError) -> web.Response:
+    """The answer that tells a client of `error`."""
+    status, code = _STATUS[type(error)]
+    return error_response(status, str(error), code)
+
+
+def http_exception_response(error: web.HTTPException, request: web.Request) -> web.Response:
+    """The answer for what aiohttp itself refuses."""
+    headers = {k: v for k, v in error.headers.items() if k == "Allow"}
+    message = error.reason
+    if isinstance(error, web.HTTPNotFound):
+        message = f"there is no route {request.path}"
+    elif isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        message = f"{request.path} takes {allowed}, not {error.method}"
+    return error_response(error.status, message, headers=headers)

@@ -1,0 +1,128 @@
+"""What child processes print, turned into lines of the log."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+import orjson
+import structlog
+
+# RFC 7464 marks a JSON text in a sequence by a record separator. A worker's own log records
+# come that way, between whatever else the process writes.
+RECORD_SEPARATOR = b"\x1e"
+
+LONGEST_LINE = 16 * 1024
+LINES_PER_SECOND = 500
+
+log = structlog.get_logger("server.output")
+
+
+class OutputPipe(asyncio.Protocol):
+    """The reading end of a pipe that serves a child process as standard output and error.
+
+    Attributes:
+        writable: The other end, in a form that can be handed to a child process.
+    """
+
+    def __init__(self, **fields: Any) -> None:
+        self._fields = fields
+        self._rest = b""
+        self._skipping = False
+        self._window = 0.0
+        self._lines = 0
+        self._dropped = 0
+        self._transport: asyncio.BaseTransport | None = None
+        readable, writable = os.pipe()
+        self._readable = readable
+        self.writable = Connection(writable, readable=False)
+
+    async def start(self) -> None:
+        """Begin to read."""
+        loop = asyncio.get_running_loop()
+        self._transport, _ = await loop.connect_read_pipe(
+            lambda: self, os.fdopen(self._readable, "rb", buffering=0)
+        )
+
+    def close_writable(self) -> None:
+        """Close this process's copy of the writing end, so that the child's end is seen."""
+        self.writable.close()
+
+    def close(self) -> None:
+        """Stop reading, whoever still holds the other end."""
+        self.close_writable()
+        if self._transport is not None:
+            self._transport.close()
+
+    def bind(self, **fields: Any) -> None:
+        """Add fields to every line from here on."""
+        self._fields |= fields
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            if self._skipping:
+                self._skipping = False
+            else:
+                self._log(line)
+        if len(self._rest) > LONGEST_LINE:
+            if not self._skipping:
+                self._log(self._rest[:LONGEST_LINE] + " … (cut)".encode())
+            self._skipping = True
+            self._rest = b""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._rest and not self._skipping:
+            self._log(self._rest)
+        self._rest = b""
+        self._report_dropped()
+
+    def _log(self, line: bytes) -> None:
+        if not line.strip() or not self._within_rate():
+            return
+        record = _parse(line[1:]) if line.startswith(RECORD_SEPARATOR) else None
+        if record is None:
+            text = line[:LONGEST_LINE].decode(errors="backslashreplace").rstrip("\r")
+            log.info("worker_output", message=text, **self._fields)
+            return
+        event, level, fields = record
+        write: Callable[..., Any] = getattr(log, level)
+        write(event, **fields, **self._fields)
+
+    def _within_rate(self) -> bool:
+        """A model that prints without end may slow itself down, not the gateway."""
+        now = time.monotonic()
+        if now - self._window >= 1.0:
+            self._report_dropped()
+            self._window, self._lines = now, 0
+        self._lines += 1
+        if self._lines > LINES_PER_SECOND:
+            self._dropped += 1
+            return False
+        return True
+
+    def _report_dropped(self) -> None:
+        if self._dropped:
+            log.warning("worker_output_dropped", lines=self._dropped, **self._fields)
+        self._dropped = 0
+
+
+_WORKER_EVENTS = frozenset({"prediction_failed", "merging_turned_off", "rehearsal_difference"})
+_LEVELS = {"debug": "debug", "info": "info", "warning": "warning"}
+
+
+def _parse(line: bytes) -> tuple[str, str, dict[str, Any]] | None:
+    """Read a worker's log record. What a model logs never gets one of the gateway's own event
+    names: people alert on those."""
+    try:
+        record = orjson.loads(line)
+        event = record.pop("event")
+        level = _LEVELS.get(record.pop("level"), "error")
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return None
+    fields = {k: record[k] for k in ("logger", "request_id", "exception") if k in record}
+    if event in _WORKER_EVENTS and record.get("logger") == "server.worker":
+        return event, level, fields | record.get("fields", {})
+    return "worker_output", level, {"message": str(event), **fields}

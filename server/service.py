@@ -1,0 +1,113 @@
+"""The server's life: everything is started, serves until a signal, and is ended in order."""
+
+import asyncio
+import os
+import signal
+from contextlib import AsyncExitStack
+
+import structlog
+from aiohttp import web
+
+from server import __version__
+from server.app import make_app
+from server.deployment import Deployment
+from server.forkserver import ForkServer
+from server.keys import Readiness
+from server.output import OutputPipe
+from server.scratch import Scratch
+from server.settings import Settings, mlflow_version
+from watcher.job import Watcher
+from watcher.lookup import Lookup
+from watcher.retries import RetryPauses
+
+_FIRST_RETRY_SECONDS = 1.0
+
+log = structlog.get_logger("server.service")
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        OSError: the address can't be listened on.
+    """
+    stop = _StopSignals()
+    readiness = Readiness()
+    async with AsyncExitStack() as stack:
+        fork_server = await _start_fork_server(settings, stack)
+        scratch = Scratch()
+        stack.callback(scratch.close)
+        look_up = Lookup(settings.uri, fork_server.context)
+        stack.push_async_callback(look_up.close)
+        retries = RetryPauses(max(settings.poll_interval_seconds, _FIRST_RETRY_SECONDS))
+        deployment = Deployment(settings, look_up, fork_server, scratch, retries)
+        stack.push_async_callback(deployment.close)
+        watcher = Watcher(
+            look_up, deployment, retries, settings.poll_interval_seconds, moves=settings.uri.moves
+        )
+        stack.callback(watcher.stop)
+        runner = web.AppRunner(
+            make_app(settings, deployment, watcher, readiness),
+            access_log=None,
+            shutdown_timeout=settings.drain_timeout_seconds,
+        )
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        site = web.TCPSite(runner, settings.host, settings.port)
+        await site.start()
+        _announce(settings, runner)
+        watcher.start()
+
+        signal_name = await stop.wait()
+        readiness.stopping = True
+        log.info("server_stopping", signal=signal_name)
+        watcher.pause()
+        await deployment.give_up_swaps()
+        await asyncio.sleep(settings.shutdown_grace_seconds)
+    log.info("server_stopped")
+
+
+async def _start_fork_server(settings: Settings, stack: AsyncExitStack) -> ForkServer:
+    output = OutputPipe(process="fork server")
+    stack.callback(output.close)
+    await output.start()
+    fork_server = ForkServer(output.writable.fileno(), settings.preload)
+    await asyncio.to_thread(fork_server.start)
+    return fork_server
+
+
+def _announce(settings: Settings, runner: web.AppRunner) -> None:
+    host, port = runner.addresses[0][:2]
+    log.info(
+        "server_started",
+        host=host,
+        port=port,
+        model_uri=settings.model_uri,
+        server_version=__version__,
+        mlflow_version=mlflow_version(),
+        watching=settings.uri.moves and settings.poll_interval_seconds > 0,
+        poll_interval_seconds=settings.poll_interval_seconds,
+        workers=settings.workers,
+        pid=os.getpid(),
+    )
+    if not settings.uri.moves:
+        log.info("nothing_to_watch", model_uri=settings.model_uri, form=settings.uri.form.value)
+
+
+class _StopSignals:
+    """The first SIGTERM or SIGINT asks to stop, the second ends the process at once."""
+
+    def __init__(self) -> None:
+        self._received: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._note, number)
+
+    async def wait(self) -> str:
+        """Return the name of the first signal when it comes."""
+        return await self._received
+
+    def _note(self, number: signal.Signals) -> None:
+        if self._received.done():
+            # Workers end as soon as their channels close.
+            os._exit(128 + number)
+        self._received.set_result(number.name)

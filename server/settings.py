@@ -1,0 +1,206 @@
+"""The settings, all from the environment."""
+
+import importlib.metadata
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from watcher.model_uri import ModelUri, parse_model_uri
+
+Batching = Literal["auto", "on", "off"]
+LogFormat = Literal["json", "console"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+MEBIBYTE = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """What the environment says. The description of each field is what `--help` prints."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True, extra="ignore")
+
+    model_uri: str = Field(
+        description="The model to serve: models:/NAME/STAGE, models:/NAME@ALIAS, "
+        "models:/NAME/NUMBER, models:/NAME/latest, models:/MODEL_ID, runs:/RUN_ID/PATH, or a path. "
+        "The first four are watched.",
+    )
+    model_name: str = Field("", description="Name to show. Default: the registered model's.")
+    mlflow_tracking_uri: str | None = Field(
+        None, description="Where MLflow is. Default: MLflow's own. Every other MLFLOW_* works too."
+    )
+    host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104
+    port: int = Field(5001, ge=0, le=65535, description="Port to listen on. 0 takes a free one.")
+
+    poll_interval_seconds: float = Field(
+        10.0, ge=0, le=86400, description="Seconds between polls of the registry. 0: don't watch."
+    )
+    workers: int = Field(1, ge=1, le=256, description="Worker processes per model version.")
+    preload: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("sklearn",),
+        description="Comma-separated modules that workers find imported, for faster loading.",
+    )
+    batching: Batching = Field(
+        "auto",
+        description="Merge queued requests into one prediction: auto (only for versions that "
+        "proved to treat each row by itself), on, off.",
+    )
+    max_batch_rows: int = Field(
+        256, ge=1, le=1_000_000, description="Most rows merged into one prediction."
+    )
+    rehearsal_requests: int = Field(
+        32, ge=0, le=10_000, description="Recent requests that a new version must answer first."
+    )
+
+    max_body_bytes: int = Field(
+        64 * MEBIBYTE, ge=1, description="Largest request body, in bytes, after unpacking."
+    )
+    max_queue: int = Field(
+        1024, ge=1, le=1_000_000, description="Requests that may wait for a worker."
+    )
+    request_timeout_seconds: float = Field(
+        60.0, gt=0, le=86400, description="Seconds that one prediction may take."
+    )
+    load_timeout_seconds: float = Field(
+        600.0, gt=0, le=86400, description="Seconds that a version may take to load and rehearse."
+    )
+    drain_timeout_seconds: float = Field(
+        30.0, gt=0, le=86400, description="Seconds that requests in flight get to finish."
+    )
+    shutdown_grace_seconds: float = Field(
+        0.0, ge=0, le=86400, description="Seconds to go on serving after SIGTERM, not ready."
+    )
+
+    reload_token: SecretStr | None = Field(
+        None, description="Bearer token that POST /reload asks for. Default: none."
+    )
+    reload_token_file: Path | None = Field(None, description="File that holds the token.")
+
+    log_level: LogLevel = Field("info", description="debug, info, warning or error.")
+    log_format: LogFormat | None = Field(
+        None, description="json or console. Default: console on a terminal, else json."
+    )
+    access_log: bool = Field(False, description="1 logs every request.")
+
+    @field_validator("log_level", "log_format", "batching", mode="before")
+    @classmethod
+    def _any_case(cls, value: object) -> object:
+        return value.strip().lower() if isinstance(value, str) else value
+
+    @field_validator("preload", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("model_uri")
+    @classmethod
+    def _is_model_uri(cls, value: str) -> str:
+        parse_model_uri(value)
+        return value
+
+    @field_validator("reload_token_file")
+    @classmethod
+    def _is_readable(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError("there is no such file")
+        return value
+
+    @model_validator(mode="after")
+    def _one_token(self) -> Self:
+        if self.reload_token is not None and self.reload_token_file is not None:
+            raise ValueError("RELOAD_TOKEN and RELOAD_TOKEN_FILE are both set")
+        return self
+
+    @property
+    def uri(self) -> ModelUri:
+        """MODEL_URI, parsed."""
+        return parse_model_uri(self.model_uri)
+
+    @property
+    def name(self) -> str:
+        """MODEL_NAME, or what the URI suggests."""
+        return self.model_name or self.uri.default_model_name
+
+    @property
+    def token(self) -> str | None:
+        """The token that guards `/reload`, from either setting."""
+        if self.reload_token_file is not None:
+            return self.reload_token_file.read_text().strip()
+        return self.reload_token.get_secret_value() if self.reload_token else None
+
+    @property
+    def log_as_json(self) -> bool:
+        """Whether the log is JSON: unless asked otherwise, wherever no person is looking."""
+        if self.log_format is None:
+            return not sys.stdout.isatty()
+        return self.log_format == "json"
+
+
+class BadSettings(Exception):
+    """A setting that can't be used; the message is one line and names the variable."""
+
+
+def read_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        BadSettings: a variable is missing or has a value that can't be used.
+    """
+    try:
+        return Settings()  # type: ignore[call-arg]  # filled from the environment
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+    message = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        raise BadSettings(message)
+    variable = str(problem["loc"][0]).upper()
+    if problem["type"] == "missing":
+        raise BadSettings(f"{variable} is not set. {_takes(variable)}")
+    if variable == "RELOAD_TOKEN":
+        raise BadSettings(f"{variable} can't be used: {message}")
+    raise BadSettings(f"{variable}={os.environ.get(variable)!r}: {message}. {_takes(variable)}")
+
+
+def _takes(variable: str) -> str:
+    description = Settings.model_fields[variable.lower()].description or ""
+    return f"It takes: {description}"
+
+
+def help_text() -> str:
+    """What `python -m server --help` prints."""
+    lines = [
+        "usage: python -m server",
+        "",
+        "Serves one MLflow model over HTTP and follows its Production version.",
+        "All settings are environment variables:",
+        "",
+    ]
+    for name, field in Settings.model_fields.items():
+        lines.append(f"  {name.upper()}{_default(field.is_required(), field.default)}")
+        lines.append(f"      {field.description}")
+    lines += ["", f"mlflow {mlflow_version()}. Example:", ""]
+    lines.append("  MLFLOW_TRACKING_URI=http://localhost:5000 MODEL_URI=models:/demo@production \\")
+    lines.append("      python -m server")
+    return "\n".join(lines)
+
+
+def _default(required: bool, default: Any) -> str:
+    if required:
+        return " (required)"
+    if default in (None, "", ()):
+        return ""
+    if isinstance(default, tuple):
+        return f" (default {','.join(default)})"
+    if isinstance(default, bool):
+        return f" (default {int(default)})"
+    return f" (default {default:g})" if isinstance(default, float) else f" (default {default})"
+
+
+def mlflow_version() -> str:
+    """The installed MLflow's version, without importing it."""
+    return importlib.metadata.version("mlflow")

@@ -1,0 +1,57 @@
+"""The worker's end of the socket pair: blocking, one frame at a time."""
+
+import socket
+from collections.abc import Iterable
+
+from server.worker import frames
+from server.worker.frames import Answer, Buffer, Kind
+
+_READ_BUFFER = 256 * 1024
+# Below this, joining parts costs less than the kernel's work on many small ones.
+_JOIN_BELOW = 64 * 1024
+
+
+class Channel:
+    """Reads the gateway's frames and writes the worker's. Each direction has one user at a time."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._reader = sock.makefile("rb", buffering=_READ_BUFFER)
+
+    def fileno(self) -> int:
+        """The descriptor, to watch for the gateway's end."""
+        return self._socket.fileno()
+
+    def receive(self) -> tuple[Kind, list[memoryview]] | None:
+        """Wait for the next frame; None when the gateway has closed its end."""
+        header = self._reader.read(frames.HEADER_SIZE)
+        if len(header) < frames.HEADER_SIZE:
+            return None
+        kind, count, size = frames.decode_header(header)
+        payload = self._reader.read(size)
+        if len(payload) < size:
+            return None
+        return kind, frames.decode_parts(count, payload)
+
+    def send(self, kind: Kind, *parts: bytes) -> None:
+        """Write one frame.
+
+        Raises:
+            OSError: the gateway has closed its end.
+        """
+        self._write(frames.encode(kind, parts))
+
+    def send_answers(self, answers: Iterable[Answer]) -> None:
+        """Write one ANSWERS frame.
+
+        Raises:
+            OSError: the gateway has closed its end.
+        """
+        self._write(frames.encode_answers(answers))
+
+    def _write(self, buffers: list[Buffer]) -> None:
+        if sum(map(len, buffers)) < _JOIN_BELOW:
+            self._socket.sendall(b"".join(buffers))
+        else:
+            for buffer in buffers:
+                self._socket.sendall(buffer)

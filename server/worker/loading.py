@@ -1,0 +1,50 @@
+"""Fetching and loading one concrete model version."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import mlflow.artifacts
+import mlflow.pyfunc
+from mlflow.pyfunc import PyFuncModel
+
+from server.worker.entry import WorkerSpec
+
+
+def fetch(spec: WorkerSpec) -> str:
+    """Download the model unless that has been done, and return its local path.
+
+    Whatever the artifact store raises is passed on.
+    """
+    if spec.path is not None:
+        return spec.path
+    destination = Path(spec.directory) / "model"
+    destination.mkdir(mode=0o700)
+    # With a destination of its own: without one, MLflow leaves a temporary directory behind.
+    path: str = mlflow.artifacts.download_artifacts(
+        artifact_uri=spec.load_uri, dst_path=str(destination)
+    )
+    return path
+
+
+def load(path: str) -> PyFuncModel:
+    """Load the model at a local path; runs the model's code, which may raise anything."""
+    # Models may ask whether they serve; MLflow's own scoring server says so by this variable
+    # (mlflow/pyfunc/scoring_server/__init__.py).
+    os.environ["_MLFLOW_IS_IN_SERVING_ENVIRONMENT"] = "true"
+    model: PyFuncModel = mlflow.pyfunc.load_model(path)
+    return model
+
+
+def describe(model: PyFuncModel) -> dict[str, Any]:
+    """What `/info` shows of a loaded model, as values that JSON holds."""
+    metadata = model.metadata
+    signature = metadata.signature.to_dict() if metadata.signature is not None else None
+    return {
+        "run_id": metadata.run_id,
+        "model_id": metadata.model_id,
+        "model_uuid": metadata.model_uuid,
+        "mlflow_version": metadata.mlflow_version,
+        "flavors": sorted(metadata.flavors),
+        "signature": signature,
+    }

@@ -1,0 +1,164 @@
+"""What runs in a worker process, from its start to its end."""
+
+import contextlib
+import io
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import FrameType
+
+import threadpoolctl
+
+from server.worker import logs
+from server.worker.batching import Predictor
+from server.worker.channel import Channel
+from server.worker.entry import WorkerSpec
+from server.worker.frames import Kind
+from server.worker.loading import describe, fetch, load
+from server.worker.protocol import Protocol
+from server.worker.rehearsal import rehearse
+
+LOADING_NICENESS = 10
+# What the process gets to end by itself once the gateway has closed its end.
+_LAST_SECONDS = 2.0
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def run(sock: socket.socket, output: Connection, spec: WorkerSpec) -> None:
+    """Load the model, say so, and answer requests until the gateway closes the socket pair."""
+    _set_up_process(output, spec)
+    channel = Channel(sock)
+    threading.Thread(target=_end_with_gateway, args=(channel.fileno(),), daemon=True).start()
+    # Niceness belongs to a thread and, without privileges, can't be lowered again: the thread that
+    # predicts is made before this one becomes nice.
+    serving = _Serving(channel, spec.threads)
+    serving.start()
+    _set_niceness(LOADING_NICENESS)
+    try:
+        predictor = _load(channel, spec)
+    except BaseException as error:  # sys.exit in a model's code, too
+        _report_failure(channel, error, spec)
+        return
+    serving.begin(predictor)
+    serving.join()
+
+
+class _Serving(threading.Thread):
+    """The thread that predicts: reads a batch, answers it, reads the next."""
+
+    def __init__(self, channel: Channel, threads: int | None) -> None:
+        super().__init__(name="serving", daemon=True)
+        self._channel = channel
+        self._threads = threads
+        self._loaded = threading.Event()
+        self._predictor: Predictor | None = None
+
+    def begin(self, predictor: Predictor) -> None:
+        """Hand over the loaded model."""
+        self._predictor = predictor
+        self._loaded.set()
+
+    def run(self) -> None:
+        self._loaded.wait()
+        assert self._predictor is not None
+        # Once more: OpenMP keeps the number for each thread that starts its pools.
+        _limit_threads(self._threads)
+        with contextlib.suppress(OSError):
+            self._channel.send(Kind.READY, json.dumps(self._predictor.ready).encode())
+            while (frame := self._channel.receive()) is not None:
+                _, parts = frame
+                for answers in self._predictor.answer(parts):
+                    self._channel.send_answers(answers)
+                self._channel.send(Kind.DONE, b"" if self._predictor.merges else b"alone")
+
+
+def _load(channel: Channel, spec: WorkerSpec) -> Predictor:
+    _enter(channel, "download")
+    path = fetch(spec)
+    _enter(channel, "load")
+    _limit_threads(spec.threads)
+    model = load(path)
+    protocol = Protocol(model)
+    _enter(channel, "rehearsal")
+    rehearsed = rehearse(protocol, model, path, spec)
+    ready = {
+        "path": path,
+        "model": describe(model),
+        "rehearsed": rehearsed.examples,
+        "merged_formats": sorted(rehearsed.merge_formats),
+        "merging_reason": rehearsed.reason,
+    }
+    return Predictor(protocol, rehearsed.merge_formats, spec.max_batch_rows, ready)
+
+
+def _enter(channel: Channel, phase: str) -> None:
+    channel.send(Kind.PHASE, phase.encode())
+
+
+def _report_failure(channel: Channel, error: BaseException, spec: WorkerSpec) -> None:
+    """Say why the model did not load. Paths of this machine are for the log only."""
+    message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    report = {
+        "error": message.replace(spec.directory, "<directory>"),
+        "exception": "".join(traceback.format_exception(error)),
+    }
+    with contextlib.suppress(OSError):
+        channel.send(Kind.FAILED, json.dumps(report).encode())
+
+
+def _set_up_process(output: Connection, spec: WorkerSpec) -> None:
+    # A group of its own: a terminal's Ctrl-C goes to the gateway alone, which coordinates, and
+    # what the model starts can be ended with the worker. Not a session: on Linux each session
+    # may be an autogroup, and niceness then means nothing outside it.
+    os.setpgid(0, 0)
+    # Handlers rather than SIG_IGN, which programs that the model starts would inherit.
+    signal.signal(signal.SIGINT, _ignore)
+    signal.signal(signal.SIGTERM, _ignore)
+    os.umask(0o077)
+    os.dup2(output.fileno(), 1)
+    os.dup2(output.fileno(), 2)
+    output.close()
+    for stream in (sys.stdout, sys.stderr):
+        assert isinstance(stream, io.TextIOWrapper)
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    logs.configure_logging(spec.log_level)
+    temporary = Path(spec.directory) / "tmp"
+    temporary.mkdir(mode=0o700, exist_ok=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
+
+
+def _ignore(_signal: int, _frame: FrameType | None) -> None:
+    """The gateway says when to end, by closing the socket pair."""
+
+
+def _set_niceness(niceness: int) -> None:
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
+
+
+def _limit_threads(threads: int | None) -> None:
+    """Give BLAS and OpenMP this worker's share of the cores; in the fork server they had one."""
+    if threads is None:
+        return
+    for name in _THREAD_VARIABLES:
+        os.environ[name] = str(threads)
+    threadpoolctl.threadpool_limits(threads)
+
+
+def _end_with_gateway(descriptor: int) -> None:
+    """End this process, and what it started, once the gateway has closed its end or was killed,
+    even while the model computes, waits or hangs."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    poll.poll()
+    time.sleep(_LAST_SECONDS)
+    os.killpg(0, signal.SIGKILL)

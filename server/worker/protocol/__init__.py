@@ -1,0 +1,71 @@
+"""MLflow's scoring protocol for one loaded model.
+
+`mlflow models serve` (mlflow/pyfunc/scoring_server/__init__.py, `invocations`) is what this has to
+agree with. A body becomes a `Request` (`parsing`), several requests one (`merging`), a request the
+model's input and answer (`predicting`), and an answer JSON (`encoding`).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mlflow.pyfunc import PyFuncModel
+
+from server.worker.protocol.encoding import encode
+from server.worker.protocol.errors import EncodingError, InvalidInput, ModelError, error_body
+from server.worker.protocol.merging import merge, split
+from server.worker.protocol.parsing import Request, parse
+from server.worker.protocol.predicting import Predictor
+from server.worker.protocol.signature import InputSignature
+
+__all__ = ["EncodingError", "InvalidInput", "ModelError", "Protocol", "Request", "error_body"]
+
+
+class Protocol:
+    """Reads, merges, predicts, splits and writes for one model. Holds nothing of a request."""
+
+    def __init__(self, model: PyFuncModel) -> None:
+        self._signature = InputSignature.of(model)
+        self._predictor = Predictor(model, self._signature)
+
+    def parse(self, content_type: str, body: bytes | memoryview) -> Request:
+        """Return the request in a body.
+
+        Args:
+            content_type: The `Content-Type` header, empty if there is none.
+            body: The body as it came.
+
+        Raises:
+            InvalidInput: 415 for the content type, 400 for the body.
+        """
+        return parse(content_type, bytes(body), self._signature)
+
+    def merge(self, requests: Sequence[Request]) -> Request:
+        """Return one request with the rows of all, in order; their merge keys must be equal."""
+        return merge(requests)
+
+    def predict(self, request: Request) -> Any:
+        """Return what the model answers to a request, merged or not.
+
+        Raises:
+            InvalidInput: the input or the parameters don't fit the signature.
+            ModelError: the model raised.
+        """
+        return self._predictor.predict(request)
+
+    def split(self, predictions: Any, rows: Sequence[int]) -> list[Any]:
+        """Cut the answer to a merged request into pieces of `rows` rows each.
+
+        `encode` writes each piece as it writes the answer that the request would get alone.
+
+        Raises:
+            ValueError: the answer has another number of rows, or none that can be told.
+        """
+        return split(predictions, rows)
+
+    def encode(self, request: Request, predictions: Any) -> bytes:
+        """Write the answer to a request, or its piece of a merged one, as JSON.
+
+        Raises:
+            EncodingError: the answer holds something that has no form in JSON.
+        """
+        return encode(predictions, wrap=request.format != "unified")

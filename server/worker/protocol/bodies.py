@@ -1,0 +1,131 @@
+"""From a body's bytes to JSON values and data frames."""
+
+import json
+from functools import lru_cache
+from io import BytesIO, StringIO
+from typing import Any
+
+import orjson
+import pandas as pd
+from mlflow.types import DataType, Schema
+from pyarrow import parquet
+
+from server.worker.protocol.errors import InvalidInput, describe
+
+JSON = "application/json"
+CSV = "text/csv"
+PARQUET = "application/vnd.apache.parquet"
+
+_MOST_PARQUET_CELLS = 20_000_000
+_MOST_PARQUET_BYTES = 1 << 30
+
+_DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
+
+
+@lru_cache(maxsize=64)
+def media_type(content_type: str) -> str:
+    """Return the media type in a `Content-Type` header: `JSON`, `CSV` or `PARQUET`.
+
+    No header (an empty string) means JSON. Names are compared without regard to case, and a value
+    may be quoted (RFC 9110, section 8.3.1).
+
+    Raises:
+        InvalidInput: 415, for other types, other charsets than UTF-8 and, as MLflow does, other
+            parameters.
+    """
+    name, *parameters = (part.strip() for part in content_type.split(";"))
+    for parameter in filter(None, parameters):
+        key, _, value = parameter.partition("=")
+        if key.lower() != "charset":
+            raise InvalidInput(f"content type parameter '{key}' is unknown: send charset only", 415)
+        if value.strip('"').lower() != "utf-8":
+            raise InvalidInput(f"charset '{value}' is not supported: send utf-8", 415)
+    name = name.lower() or JSON
+    if name not in (JSON, CSV, PARQUET):
+        raise InvalidInput(
+            f"content type '{name}' is not supported: send {JSON}, {CSV} or {PARQUET}", 415
+        )
+    return name
+
+
+def read_json(body: bytes) -> tuple[Any, bool]:
+    """Return the JSON value in a body, and whether it is plain.
+
+    MLflow reads JSON with the standard library. orjson reads plain bodies to the same values, and
+    faster. What it refuses or reads differently (NaN, lone surrogates, a byte order mark, integers
+    beyond 64 bits) is left to the standard library. Also not plain are strings with a NUL, which
+    numpy cuts off at the end of a string.
+
+    Raises:
+        InvalidInput: the body isn't JSON, is nested too deeply, or holds an integer that is too
+            long to be read in reasonable time.
+    """
+    long_number = b"0" * 19 in body.translate(_DIGITS_TO_ZERO)
+    if not long_number and b"\\u0000" not in body:
+        try:
+            return orjson.loads(body), True
+        except orjson.JSONDecodeError:
+            pass
+    try:
+        return json.loads(body), False
+    except UnicodeDecodeError as error:
+        raise _not_utf8(error) from None
+    except json.JSONDecodeError as error:
+        raise InvalidInput(f"body is not valid JSON: {error}") from None
+    except RecursionError:
+        raise InvalidInput("body is nested too deeply") from None
+    except ValueError:
+        # Python's limit on the digits of an integer, see sys.set_int_max_str_digits.
+        raise InvalidInput("body holds an integer of too many digits") from None
+
+
+def read_csv(body: bytes, schema: Schema | None) -> pd.DataFrame:
+    """Return the frame in a CSV body, its columns in the types of the schema.
+
+    Raises:
+        InvalidInput: the body isn't CSV, or a column does not hold what the schema says.
+    """
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _not_utf8(error) from None
+    types = _column_types(schema)
+    dates = {name for name, type_ in types.items() if type_ is DataType.datetime}
+    # read_csv refuses datetime64 as a dtype, so dates are read as text and converted.
+    dtypes = {name: type_.to_pandas() for name, type_ in types.items() if name not in dates}
+    try:
+        frame = pd.read_csv(StringIO(text), dtype=dtypes)
+        for name in dates.intersection(frame.columns):
+            frame[name] = pd.to_datetime(frame[name])
+    except Exception as error:
+        raise InvalidInput(f"body is not valid CSV for this model: {describe(error)}") from error
+    return frame
+
+
+def read_parquet(body: bytes) -> pd.DataFrame:
+    """Return the frame in a Parquet body.
+
+    Raises:
+        InvalidInput: the body isn't Parquet, or would unpack to too much.
+    """
+    try:
+        metadata = parquet.read_metadata(BytesIO(body))
+        groups = map(metadata.row_group, range(metadata.num_row_groups))
+        size = sum(group.total_byte_size for group in groups)
+        cells = metadata.num_rows * metadata.num_columns
+        if cells <= _MOST_PARQUET_CELLS and size <= _MOST_PARQUET_BYTES:
+            return pd.read_parquet(BytesIO(body))
+    except Exception as error:
+        raise InvalidInput(f"body is not valid Parquet: {describe(error)}") from error
+    raise InvalidInput(f"Parquet body unpacks to {cells} cells and {size} bytes: send less")
+
+
+def _column_types(schema: Schema | None) -> dict[str | int, DataType]:
+    if schema is None:
+        return {}
+    specs = zip(schema.input_names(), schema.inputs, strict=True)
+    return {name: spec.type for name, spec in specs if isinstance(spec.type, DataType)}
+
+
+def _not_utf8(error: UnicodeDecodeError) -> InvalidInput:
+    return InvalidInput(f"body is not valid {error.encoding.upper()}: see byte {error.start}")

@@ -1,0 +1,106 @@
+"""From the model's answer to JSON that any RFC 8259 parser reads.
+
+The types and their forms are those of mlflow/utils/proto_json_utils.py, `_get_jsonable_obj` and
+`NumpyEncoder`.
+"""
+
+import base64
+import datetime
+import json
+import math
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import orjson
+import pandas as pd
+import pydantic
+
+from server.worker.protocol.errors import EncodingError, describe
+
+# `isoformat`, which MLflow writes dates with, keeps a Timestamp's nanoseconds; orjson does not.
+_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
+
+
+def encode(predictions: Any, wrap: bool = True) -> bytes:
+    """Write an answer as `{"predictions": ...}`, or without the wrapper.
+
+    NaN, infinities and pandas' other missing values become null.
+
+    Raises:
+        EncodingError: the answer holds something that has no form in JSON.
+    """
+    answer = jsonable(predictions)
+    if wrap:
+        answer = {"predictions": answer}
+    try:
+        return orjson.dumps(answer, default=_convert, option=_OPTIONS)
+    except orjson.JSONEncodeError:
+        pass
+    try:
+        # Integers beyond 64 bits, lone surrogates, more than 254 levels.
+        return json.dumps(_plain(answer)).encode("ascii")
+    except Exception as error:
+        raise EncodingError(f"model's answer has no form in JSON: {describe(error)}") from error
+
+
+def jsonable(predictions: Any) -> Any:
+    """Return arrays as lists and frames and series as lists of records, all else as it is."""
+    if isinstance(predictions, np.ndarray):
+        return predictions.tolist()
+    if isinstance(predictions, pd.Series):
+        return _records(pd.DataFrame(predictions))
+    if isinstance(predictions, pd.DataFrame):
+        return _records(predictions)
+    return predictions
+
+
+def _records(frame: pd.DataFrame) -> list[dict[Any, Any]]:
+    """Do what `to_dict(orient="records")` does, in a fraction of the time for small frames."""
+    if not len(frame.columns):
+        return [{} for _ in range(len(frame))]
+    columns = (frame.iloc[:, place].tolist() for place in range(len(frame.columns)))
+    return [dict(zip(frame.columns, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+_CONVERSIONS: list[tuple[Any, Callable[[Any], Any]]] = [
+    # NaT is a datetime too, so it comes before those.
+    ((type(pd.NaT), type(pd.NA)), lambda _: None),
+    # A long double's item() is a long double again.
+    (np.floating, float),
+    (np.generic, lambda value: value.item()),
+    ((np.ndarray, pd.Index, pd.api.extensions.ExtensionArray), lambda value: value.tolist()),
+    ((pd.Series, pd.DataFrame), jsonable),
+    ((bytes, bytearray), lambda value: base64.encodebytes(value).decode("ascii")),
+    ((datetime.datetime, datetime.date, datetime.time), lambda value: value.isoformat()),
+    (datetime.timedelta, lambda value: pd.Timedelta(value).isoformat()),
+    (Decimal, float),
+    (pydantic.BaseModel, lambda value: value.model_dump()),
+    (tuple, list),
+]
+
+
+def _convert(value: Any) -> Any:
+    """Bring a value one step nearer to JSON."""
+    for types, conversion in _CONVERSIONS:
+        if isinstance(value, types):
+            return conversion(value)
+    raise TypeError(f"{type(value).__name__} is not a JSON type")
+
+
+def _plain(value: Any) -> Any:
+    """Return the same value in types that the standard library writes."""
+    if isinstance(value, dict):
+        return {_key(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if type(value) is float:
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, int)):
+        return value
+    return _plain(_convert(value))
+
+
+def _key(key: Any) -> Any:
+    return key if key is None or isinstance(key, (str, int)) else str(key)

@@ -1,0 +1,56 @@
+"""What the protocol raises, and the body that tells a client about it."""
+
+import orjson
+
+_LONGEST_MESSAGE = 1000
+
+
+class InvalidInput(Exception):
+    """The request does not fit the protocol, or the model's signature.
+
+    Attributes:
+        message: What the client should change.
+        status: The HTTP status to answer with: 400, or 415 for a content type that is not read.
+    """
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        self.message = shorten(message)
+        self.status = status
+        super().__init__(self.message)
+
+
+class ModelError(Exception):
+    """The model raised. Its own exception is the `__cause__`.
+
+    Attributes:
+        message: The message of the model's exception.
+    """
+
+    def __init__(self, cause: Exception) -> None:
+        self.message = describe(cause)
+        super().__init__(self.message)
+
+
+class EncodingError(Exception):
+    """The model answered with something that JSON can't hold."""
+
+
+def describe(error: BaseException) -> str:
+    """Return the error's own message, shortened, or the name of its type if it has none."""
+    try:
+        message = str(error)
+    except Exception:  # a model's own exception class may raise anything here
+        message = ""
+    return shorten(message) or type(error).__name__
+
+
+def shorten(message: str, longest: int = _LONGEST_MESSAGE) -> str:
+    """Keep a message from echoing a whole input back."""
+    return message if len(message) <= longest else message[:longest] + "..."
+
+
+def error_body(error_code: str, message: str) -> bytes:
+    """Return the JSON that MLflow answers errors with: `{"error_code": ..., "message": ...}`."""
+    # A message may quote a lone surrogate, which UTF-8 can't hold.
+    text = message.encode("utf-8", "backslashreplace").decode("utf-8")
+    return orjson.dumps({"error_code": error_code, "message": text})

@@ -1,0 +1,86 @@
+"""Which value of a refused input does not fit, in words for the client."""
+
+import base64
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from mlflow.types import DataType
+
+from server.worker.protocol.errors import shorten
+from server.worker.protocol.parsing import FORMATS, SPLIT, Request, json_type
+from server.worker.protocol.signature import InputSignature
+
+
+def explain(request: Request, signature: InputSignature) -> str | None:
+    """Name the first value that can't be converted to the type of its column.
+
+    Returns:
+        A message with the column, its type, the row and the value; `None` if it isn't a single
+        value of a column of scalars that is wrong.
+    """
+    types = signature.scalar_columns
+    if types is None or request.format not in FORMATS:
+        return None
+    for name, values in _columns(request, tuple(types)):
+        type_ = types.get(name)
+        if type_ is None:
+            continue
+        for row, value in enumerate(values):
+            if not _converts(value, type_):
+                return f"column '{name}' takes {_TYPES[type_]}; row {row} has {_written(value)}"
+    return None
+
+
+_TYPES = {
+    DataType.boolean: "booleans (boolean)",
+    DataType.integer: "integers of 32 bits (integer)",
+    DataType.long: "integers of 64 bits (long)",
+    DataType.float: "numbers (float)",
+    DataType.double: "numbers (double)",
+    DataType.string: "strings (string)",
+    DataType.binary: "base64 strings (binary)",
+    DataType.datetime: "ISO 8601 dates (datetime)",
+}
+
+
+def _columns(request: Request, names: tuple[str, ...]) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Yield each column with its values, of any shape of table that has some."""
+    payload = request.payload
+    if request.format == SPLIT and isinstance(payload, dict):
+        rows, columns = payload.get("data"), payload.get("columns")
+        if isinstance(rows, list) and isinstance(columns, list):
+            for place, name in enumerate(columns):
+                yield (
+                    name,
+                    [row[place] for row in rows if isinstance(row, list) and place < len(row)],
+                )
+    elif isinstance(payload, dict):
+        for name, values in payload.items():
+            yield name, values if isinstance(values, list) else [values]
+    elif isinstance(payload, list) and any(isinstance(row, dict) for row in payload):
+        for name in names:
+            yield name, [row[name] for row in payload if isinstance(row, dict) and name in row]
+    elif isinstance(payload, list) and len(names) == 1:
+        yield names[0], payload
+
+
+def _converts(value: Any, type_: DataType) -> bool:
+    try:
+        if type_ is DataType.datetime:
+            pd.to_datetime([value])
+        elif type_ is DataType.binary:
+            base64.decodebytes(value.encode())
+        else:
+            return np.array([value], dtype=type_.to_numpy()).ndim == 1
+    except Exception:
+        return False
+    return True
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, (dict, list)):
+        return json_type(value)
+    return f"{json_type(value)}, {shorten(json.dumps(value), 40)}"

@@ -1,0 +1,163 @@
+"""From a request's bytes to a `Request`."""
+
+from collections.abc import Collection, Hashable
+from typing import Any, NamedTuple
+
+import orjson
+from mlflow.pyfunc.utils.serving_data_parser import SUPPORTED_LLM_FORMATS
+
+from server.worker.protocol.bodies import CSV, JSON, media_type, read_csv, read_json, read_parquet
+from server.worker.protocol.errors import InvalidInput
+from server.worker.protocol.signature import InputSignature
+from server.worker.protocol.tables import Layout, layout_of
+
+SPLIT = "dataframe_split"
+RECORDS = "dataframe_records"
+INSTANCES = "instances"
+INPUTS = "inputs"
+
+FORMATS = frozenset({SPLIT, RECORDS, INSTANCES, INPUTS})
+
+_EXPECTED = (
+    f"body must be a JSON object with exactly one of '{SPLIT}', '{RECORDS}', '{INSTANCES}' "
+    f"and '{INPUTS}'"
+)
+
+
+class Request(NamedTuple):
+    """One parsed request, or several merged ones.
+
+    Attributes:
+        format: One of `FORMATS`, "csv", "parquet" or "unified".
+        payload: The JSON value under the format's key; for "unified" the whole object without
+            parameters; a `DataFrame` for CSV and Parquet.
+        params: Parameters for the model, as they came.
+        rows: The number of rows, `None` if the payload isn't made of rows.
+        merge_key: Requests with equal keys may be merged; `None` never.
+        layout: What the table in the payload looks like, if it is one that orjson read.
+        size: The length of the body, in bytes.
+    """
+
+    format: str
+    payload: Any
+    params: dict[str, Any] | None
+    rows: int | None
+    merge_key: Hashable | None
+    layout: Layout | None = None
+    size: int = 0
+
+    @property
+    def table(self) -> Any:
+        """The part of a JSON payload that holds the rows."""
+        return self.payload["data"] if self.format == SPLIT else self.payload
+
+
+def parse(content_type: str, body: bytes, signature: InputSignature) -> Request:
+    """Parse a request.
+
+    Raises:
+        InvalidInput: the content type, the body's syntax or its top level isn't MLflow's.
+    """
+    media = media_type(content_type)
+    if media == JSON:
+        return _parse_json(body, signature)
+    if media == CSV:
+        frame = read_csv(body, signature.schema)
+        return Request("csv", frame, None, len(frame), None)
+    frame = read_parquet(body)
+    return Request("parquet", frame, None, len(frame), None)
+
+
+def _parse_json(body: bytes, signature: InputSignature) -> Request:
+    document, plain = read_json(body)
+    if type(document) is not dict:
+        raise InvalidInput(f"{_EXPECTED}; it is {json_type(document)}")
+    if not SUPPORTED_LLM_FORMATS.isdisjoint(document):
+        names = [key for key in document if key in signature.param_names]
+        given = {key: document.pop(key) for key in names}
+        return Request("unified", document, given, None, None, size=len(body))
+    format_ = _format_of(document, signature)
+    payload = _with_columns(format_, document[format_], signature.scalar_columns)
+    params = document.get("params")
+    layout = _layout(format_, payload) if plain else None
+    merge_key = _merge_key(format_, layout, params) if layout and signature.stackable else None
+    return Request(
+        format_, payload, params, _rows(format_, payload), merge_key, layout, size=len(body)
+    )
+
+
+def _format_of(document: dict[str, Any], signature: InputSignature) -> str:
+    formats = FORMATS.intersection(document)
+    if len(formats) != 1:
+        raise InvalidInput(f"{_EXPECTED}; it has {' and '.join(sorted(formats)) or 'none of them'}")
+    (format_,) = formats
+    if signature.from_type_hint and format_ in (SPLIT, RECORDS):
+        raise InvalidInput(f"this model takes its input under the key '{INPUTS}', not '{format_}'")
+    return format_
+
+
+def _with_columns(format_: str, payload: Any, names: Collection[str] | None) -> Any:
+    """Name the columns of rows that come as lists in the signature's order.
+
+    MLflow refuses these, except that for a single column of strings it makes each row's list the
+    value of its cell. A single scalar is one row.
+    """
+    if names is None or format_ == RECORDS:
+        return payload
+    if format_ == SPLIT:
+        unnamed = type(payload) is dict and payload.get("columns") is None
+        if unnamed and _are_rows(payload.get("data"), len(names)):
+            return {**payload, "columns": list(names)}
+        return payload
+    if len(names) == 1 and type(payload) in (str, int, float, bool):
+        return [payload]
+    if _are_rows(payload, len(names)):
+        return dict(zip(names, map(list, zip(*payload, strict=True)), strict=True))
+    return payload
+
+
+def _are_rows(table: Any, width: int) -> bool:
+    if type(table) is not list or not table or type(table[0]) is not list:
+        return False
+    return {*map(type, table)} == {list} and {*map(len, table)} == {width}
+
+
+def _layout(format_: str, payload: Any) -> Layout | None:
+    if format_ != SPLIT:
+        return layout_of(payload)
+    # With an index of the client's own, pandas may match rows by it.
+    if type(payload) is not dict or not payload.keys() <= {"columns", "data"}:
+        return None
+    return layout_of(payload.get("data"), payload.get("columns"))
+
+
+def _rows(format_: str, payload: Any) -> int | None:
+    table = payload.get("data") if format_ == SPLIT and type(payload) is dict else payload
+    if type(table) is list:
+        return len(table)
+    if type(table) is dict and {*map(type, table.values())} == {list}:
+        lengths = {*map(len, table.values())}
+        return lengths.pop() if len(lengths) == 1 else None
+    return None
+
+
+def _merge_key(format_: str, layout: Layout, params: Any) -> Hashable | None:
+    if params is None:
+        return format_, layout
+    try:
+        # As JSON text, 1, 1.0 and true differ.
+        return format_, layout, orjson.dumps(params)
+    except orjson.JSONEncodeError:
+        return None
+
+
+def json_type(value: Any) -> str:
+    """Return the name of a JSON value's type, with an article."""
+    names = {
+        dict: "an object",
+        list: "a list",
+        str: "a string",
+        bool: "a boolean",
+        type(None): "null",
+    }
+    return names.get(type(value), "a number")

@@ -1,0 +1,260 @@
+"""The gateway's handle on one worker process."""
+
+import asyncio
+import contextlib
+import enum
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
+from typing import Any
+
+import orjson
+import structlog
+
+from server.errors import LoadFailed
+from server.forkserver import ForkServer
+from server.output import OutputPipe
+from server.worker import entry, frames
+from server.worker.entry import WorkerSpec
+from server.worker.frames import Answer, Kind
+
+# What a worker gets to end by itself after its channel was closed; it takes 2 s itself.
+_EXIT_SECONDS = 4.0
+_LAST_OUTPUT_SECONDS = 1.0
+
+log = structlog.get_logger("server.worker_process")
+
+
+class State(enum.StrEnum):
+    """Where a worker is in its life."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a worker said of itself when it could serve.
+
+    Attributes:
+        path: Where the model lies on disk.
+        model: What MLflow knows of it, see `server.worker.loading.describe`.
+        rehearsed: Requests answered in the rehearsal.
+        merged_formats: Request formats whose requests share predictions.
+        merging_reason: Why those.
+    """
+
+    path: str
+    model: dict[str, Any]
+    rehearsed: int
+    merged_formats: tuple[str, ...]
+    merging_reason: str
+
+
+class WorkerProcess(asyncio.Protocol):
+    """One worker process and the socket pair to it.
+
+    Verbs in the order in which they are called: `start`, `ready`, then `send` whenever the state is
+    IDLE, `stop`.
+
+    Args:
+        version: The version that it is to serve, for the log.
+        on_answers: Called with what the worker answered of the batch that it holds.
+        on_idle: Called when it has answered all of its batch. The argument says whether it may get
+            merged batches from now on.
+        on_lost: Called once when the worker is lost after it was ready.
+    """
+
+    def __init__(
+        self,
+        version: str,
+        on_answers: Callable[["WorkerProcess", list[Answer]], None],
+        on_idle: Callable[["WorkerProcess", bool], None],
+        on_lost: Callable[["WorkerProcess"], None],
+    ) -> None:
+        self.version = version
+        self.state = State.STARTING
+        self.pid = 0
+        self._on_answers = on_answers
+        self._on_idle = on_idle
+        self._on_lost = on_lost
+        self._phase = "start"
+        self._loop = asyncio.get_running_loop()
+        self._ready: asyncio.Future[Ready] = self._loop.create_future()
+        self._stopping = False
+        self._process: ForkServerProcess | None = None
+        self._transport: asyncio.Transport | None = None
+        self._output: OutputPipe | None = None
+        self._buffer = bytearray()
+        self._frame: tuple[Kind, int, int] | None = None
+        self._exit: asyncio.Future[None] = self._loop.create_future()
+
+    async def start(self, fork_server: ForkServer, spec: WorkerSpec) -> None:
+        """Start the process.
+
+        Raises:
+            LoadFailed: the machine would not start one.
+        """
+        output = OutputPipe(version=self.version)
+        ours, theirs = socket.socketpair()
+        process = fork_server.context.Process(
+            target=entry.run, args=(theirs, output.writable, spec), name=f"worker-{self.version}"
+        )
+        try:
+            # Blocks until the fork server has forked.
+            await asyncio.to_thread(_start_process, fork_server, process)
+        except (OSError, EOFError) as error:
+            ours.close()
+            output.close()
+            raise LoadFailed("start", f"no process can be started: {error}") from error
+        finally:
+            theirs.close()
+            output.close_writable()
+        self._process = process
+        self._output = output
+        self.pid = process.pid or 0
+        output.bind(pid=self.pid)
+        await output.start()
+        self._loop.add_reader(process.sentinel, self._process_ended)
+        self._transport, _ = await self._loop.create_connection(lambda: self, sock=ours)
+
+    async def ready(self, timeout: float) -> Ready:
+        """Wait until the model is loaded and rehearsed.
+
+        Raises:
+            LoadFailed: it failed, the process ended, or `timeout` seconds have passed.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                return await asyncio.shield(self._ready)
+        except TimeoutError:
+            raise LoadFailed(self._phase, f"not done after {timeout:g} s") from None
+
+    def send(self, parts: Sequence[bytes]) -> None:
+        """Send a batch: content type, request id and body of each request."""
+        assert self.state is State.IDLE
+        assert self._transport is not None
+        self.state = State.BUSY
+        self._transport.writelines(frames.encode(Kind.PREDICT, parts))
+
+    async def stop(self) -> None:
+        """Let the process end by itself, and make it end if it does not."""
+        self._stopping = True
+        self.state = State.ENDED
+        if self._transport is not None:
+            self._transport.close()
+        if self._process is None:
+            return
+        try:
+            async with asyncio.timeout(_EXIT_SECONDS):
+                await asyncio.shield(self._exit)
+        except TimeoutError:
+            self.kill()
+            await asyncio.shield(self._exit)
+
+    def kill(self) -> None:
+        """End the process, and what it started, at once."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        # The group exists only once the worker has begun to run.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        try:
+            while (frame := self._next_frame()) is not None:
+                self._handle(*frame)
+        except (ValueError, KeyError, TypeError) as error:
+            log.error("worker_protocol_error", pid=self.pid, error=str(error))
+            self.kill()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        # Whatever it does without a channel to the gateway, nobody can ask it any more.
+        if not self._stopping:
+            self.kill()
+            self._lose()
+
+    def _next_frame(self) -> tuple[Kind, list[memoryview]] | None:
+        if self._frame is None:
+            if len(self._buffer) < frames.HEADER_SIZE:
+                return None
+            self._frame = frames.decode_header(self._buffer[: frames.HEADER_SIZE])
+            del self._buffer[: frames.HEADER_SIZE]
+        kind, count, size = self._frame
+        if len(self._buffer) < size:
+            return None
+        payload = bytes(memoryview(self._buffer)[:size])
+        del self._buffer[:size]
+        self._frame = None
+        return kind, frames.decode_parts(count, payload)
+
+    def _handle(self, kind: Kind, parts: list[memoryview]) -> None:
+        if kind is Kind.ANSWERS:
+            self._on_answers(self, frames.decode_answers(parts))
+        elif kind is Kind.DONE:
+            if self.state is State.BUSY:
+                self.state = State.IDLE
+                self._on_idle(self, not parts[0])
+        elif kind is Kind.PHASE:
+            self._phase = str(parts[0], "utf-8")
+        elif kind is Kind.READY:
+            fields = orjson.loads(parts[0])
+            self.state = State.IDLE
+            self._ready.set_result(Ready(**fields))
+        elif kind is Kind.FAILED:
+            report = orjson.loads(parts[0])
+            self._fail(report["error"], {"exception": report["exception"]})
+
+    def _fail(self, error: str, details: dict[str, Any] | None = None) -> None:
+        if not self._ready.done():
+            self._ready.set_exception(LoadFailed(self._phase, error, details))
+            # Retrieved here: the caller may have given up waiting.
+            self._ready.exception()
+
+    def _lose(self) -> None:
+        was_serving = self.state in (State.IDLE, State.BUSY)
+        self.state = State.ENDED
+        if was_serving:
+            self._on_lost(self)
+
+    def _process_ended(self) -> None:
+        assert self._process is not None
+        self._loop.remove_reader(self._process.sentinel)
+        self._process.join()
+        code = self._process.exitcode
+        self._process.close()
+        # What the model started and left running ends with it.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        expected = self._stopping or (self._ready.done() and self._ready.exception() is not None)
+        if not expected:
+            log.warning("worker_exited", version=self.version, pid=self.pid, **_exit_fields(code))
+        self._fail(f"the worker process ended: {_describe_exit(code)}")
+        self._lose()
+        if self._transport is not None:
+            self._transport.close()
+        if self._output is not None:
+            # Nobody writes any more; what is still in the pipe is read first.
+            self._loop.call_later(_LAST_OUTPUT_SECONDS, self._output.close)
+        self._exit.set_result(None)
+
+
+def _start_process(fork_server: ForkServer, process: ForkServerProcess) -> None:
+    fork_server.start()
+    process.start()
+
+
+def _exit_fields(code: int | None) -> dict[str, Any]:
+    if code is not None and code < 0:
+        return {"signal": signal.Signals(-code).name}
+    return {"exit_code": code}
+
+
+def _describe_exit(code: int | None) -> str:
+    return " ".join(f"{name} {value}" for name, value in _exit_fields(code).items())

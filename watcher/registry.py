@@ -1,0 +1,105 @@
+"""Asking the Model Registry with MLflow's client. Runs in the look-up process only."""
+
+import time
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion as RegisteredVersion
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import (
+    INVALID_PARAMETER_VALUE,
+    RESOURCE_DOES_NOT_EXIST,
+    ErrorCode,
+)
+
+from watcher.model_uri import Form, ModelUri
+from watcher.versions import ModelVersion, RegistryUnreachable, VersionMissing
+
+# What the registry says when it did answer, and the answer is "there is none": a missing model or
+# version is the first, a missing alias and a stage that does not exist are the second.
+_MISSING = frozenset(ErrorCode.Name(c) for c in (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE))
+
+# A kept-alive connection that the registry closed meanwhile fails at once, and only once.
+_SECOND_TRY_WITHIN_SECONDS = 1.0
+
+
+def look_up(uri: ModelUri) -> ModelVersion:
+    """Find the version that `uri` means now.
+
+    With several versions in a stage it is the one with the highest number, as
+    `mlflow.store.artifact.utils.models._get_latest_model_version` has it.
+
+    Raises:
+        VersionMissing: the registry answered that there is none.
+        RegistryUnreachable: no answer, or not one of a Model Registry.
+    """
+    started = time.monotonic()
+    try:
+        return _look_up(uri)
+    except RegistryUnreachable:
+        if time.monotonic() - started > _SECOND_TRY_WITHIN_SECONDS:
+            raise
+    return _look_up(uri)
+
+
+def _look_up(uri: ModelUri) -> ModelVersion:
+    try:
+        return _ask(uri)
+    except MlflowException as error:
+        if error.error_code in _MISSING:
+            raise VersionMissing(error.message) from error
+        raise RegistryUnreachable(_first_line(error)) from error
+    except VersionMissing:
+        raise
+    except Exception as error:
+        # HTML in place of JSON, a database driver's own errors, a name that does not resolve:
+        # whatever the client raises, the registry could not be asked.
+        raise RegistryUnreachable(f"{type(error).__name__}: {_first_line(error)}") from error
+
+
+def _ask(uri: ModelUri) -> ModelVersion:
+    client = MlflowClient()
+    if uri.form is Form.MODEL_ID:
+        logged = client.get_logged_model(uri.selector)
+        return ModelVersion(
+            load_uri=uri.text,
+            source=logged.artifact_location,
+            run_id=logged.source_run_id,
+            model_id=logged.model_id,
+            status=str(logged.status),
+        )
+    if uri.form is Form.RUN:
+        run = client.get_run(uri.selector)
+        return ModelVersion(load_uri=uri.text, source=uri.text, run_id=run.info.run_id)
+    if uri.form is Form.LOCATION:
+        return ModelVersion(load_uri=uri.text, source=uri.text)
+    found = _registered(client, uri)
+    return ModelVersion(
+        load_uri=f"models:/{found.name}/{found.version}",
+        source=found.source or "",
+        version=str(found.version),
+        run_id=found.run_id or None,
+        model_id=found.model_id or None,
+        stage=found.current_stage,
+        alias=uri.selector if uri.form is Form.ALIAS else None,
+        status=str(found.status),
+    )
+
+
+def _registered(client: MlflowClient, uri: ModelUri) -> RegisteredVersion:
+    if uri.form is Form.VERSION:
+        return client.get_model_version(uri.name, uri.selector)
+    if uri.form is Form.ALIAS:
+        return client.get_model_version_by_alias(uri.name, uri.selector)
+    # The client underneath answers an empty stage with an empty list in one request;
+    # `MlflowClient.get_latest_versions` asks twice and warns that stages are deprecated.
+    stages = [uri.selector] if uri.form is Form.STAGE else None
+    registry = client._get_registry_client()  # type: ignore[no-untyped-call]
+    held: list[RegisteredVersion] = registry.get_latest_versions(uri.name, stages)
+    if not held:
+        where = f"in stage {uri.selector!r}" if stages else "at all"
+        raise VersionMissing(f"model {uri.name!r} has no version {where}")
+    return max(held, key=lambda version: int(version.version))
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
