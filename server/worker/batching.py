@@ -6,7 +6,14 @@ from typing import Any
 
 from server.worker import logs
 from server.worker.frames import Answer, Outcome
-from server.worker.protocol import InvalidInput, ModelError, Protocol, Request, error_body
+from server.worker.protocol import (
+    EncodingError,
+    InvalidInput,
+    ModelError,
+    Protocol,
+    Request,
+    error_body,
+)
 
 # Merging is given up for good after this many merged predictions that failed although each
 # request alone was answered.
@@ -126,6 +133,14 @@ class Predictor:
                     message = "the model ended the process"
                 return Answer(
                     member.index, 400, Outcome.MODEL_ERROR, error_body("BAD_REQUEST", message)
+                )
+            except EncodingError as error:
+                logs.log.error("prediction_failed", exc_info=error)
+                return Answer(
+                    member.index,
+                    500,
+                    Outcome.INTERNAL_ERROR,
+                    error_body("INTERNAL_ERROR", str(error)),
                 )
             except Exception as error:
                 return _internal_error(member.index, member.request_id, error)

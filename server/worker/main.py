@@ -95,10 +95,10 @@ def _load(channel: Channel, spec: WorkerSpec) -> Predictor:
         "path": path,
         "model": describe(model),
         "rehearsed": rehearsed.examples,
-        "merged_formats": sorted(rehearsed.merge_formats),
-        "merging_reason": rehearsed.reason,
+        "merged_formats": sorted(rehearsed.proof.formats),
+        "merging_reason": rehearsed.proof.reason,
     }
-    return Predictor(protocol, rehearsed.merge_formats, spec.max_batch_rows, ready)
+    return Predictor(protocol, rehearsed.proof.formats, spec.max_batch_rows, ready)
 
 
 def _enter(channel: Channel, phase: str) -> None:

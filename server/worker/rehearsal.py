@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 
+from mlflow.models.utils import convert_input_example_to_serving_input
 from mlflow.pyfunc import PyFuncModel
 
 from server.worker.entry import WorkerSpec
-from server.worker.protocol import InvalidInput, ModelError, Protocol
+from server.worker.proof import FORMATS, Proof, prove
+from server.worker.protocol import EncodingError, InvalidInput, ModelError, Protocol
+from server.worker.variations import row_of_signature, rows_of_example
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,14 +16,12 @@ class Rehearsed:
     """What the rehearsal found.
 
     Attributes:
-        examples: How many requests were rehearsed.
-        merge_formats: Request formats whose requests may share a prediction.
-        reason: Why those, in words for `/info`.
+        examples: How many examples of its own the model answered.
+        proof: Which requests may share a prediction.
     """
 
     examples: int
-    merge_formats: frozenset[str]
-    reason: str
+    proof: Proof
 
 
 class RehearsalFailed(Exception):
@@ -28,17 +29,41 @@ class RehearsalFailed(Exception):
 
 
 def rehearse(protocol: Protocol, model: PyFuncModel, path: str, spec: WorkerSpec) -> Rehearsed:
-    """Have the model answer its own input example.
+    """Have the model answer its own input example, and find out what may be merged.
+
+    Args:
+        path: Where the model lies.
 
     Raises:
-        RehearsalFailed: it does not.
+        RehearsalFailed: it does not answer its own example.
     """
-    example = model.metadata.get_serving_input(path)
-    if example is None:
-        return Rehearsed(0, frozenset(), "the model has no input example")
-    try:
-        request = protocol.parse("application/json", example.encode())
-        protocol.encode(request, protocol.predict(request))
-    except (InvalidInput, ModelError) as error:
-        raise RehearsalFailed(f"the model fails on its own input example: {error}") from error
-    return Rehearsed(1, frozenset(), "not proved")
+    example = _serving_example(model, path)
+    if example is not None:
+        try:
+            request = protocol.parse("application/json", example.encode())
+            protocol.encode(request, protocol.predict(request))
+        except (InvalidInput, ModelError, EncodingError) as error:
+            raise RehearsalFailed(f"the model fails on its own input example: {error}") from error
+    return Rehearsed(0 if example is None else 1, _proof(protocol, model, example, spec))
+
+
+def _serving_example(model: PyFuncModel, path: str) -> str | None:
+    example: str | None = model.metadata.get_serving_input(path)
+    if example is None and model.input_example is not None:
+        # Logged by an MLflow older than 2.16, which kept no example of a request.
+        example = convert_input_example_to_serving_input(model.input_example)
+    return example
+
+
+def _proof(protocol: Protocol, model: PyFuncModel, example: str | None, spec: WorkerSpec) -> Proof:
+    if spec.batching == "off":
+        return Proof(frozenset(), "BATCHING=off")
+    if spec.batching == "on":
+        return Proof(frozenset(FORMATS), "BATCHING=on")
+    if spec.merged_formats is not None:
+        return Proof(frozenset(spec.merged_formats), "proved by another worker")
+    rows = rows_of_example(example) if example is not None else []
+    rows = rows or row_of_signature(model)
+    if not rows:
+        return Proof(frozenset(), "no example, and none can be made from the signature")
+    return prove(protocol, rows)

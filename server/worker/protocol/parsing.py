@@ -9,7 +9,7 @@ from mlflow.pyfunc.utils.serving_data_parser import SUPPORTED_LLM_FORMATS
 from server.worker.protocol.bodies import CSV, JSON, media_type, read_csv, read_json, read_parquet
 from server.worker.protocol.errors import InvalidInput
 from server.worker.protocol.signature import InputSignature
-from server.worker.protocol.tables import Layout, layout_of
+from server.worker.protocol.tables import SCALARS, Layout, layout_of
 
 SPLIT = "dataframe_split"
 RECORDS = "dataframe_records"
@@ -111,6 +111,8 @@ def _with_columns(format_: str, payload: Any, names: Collection[str] | None) -> 
         return payload
     if len(names) == 1 and type(payload) in (str, int, float, bool):
         return [payload]
+    if type(payload) is dict and SCALARS.issuperset(map(type, payload.values())):
+        return {name: [value] for name, value in payload.items()}
     if _are_rows(payload, len(names)):
         return dict(zip(names, map(list, zip(*payload, strict=True)), strict=True))
     return payload

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 Kind = type | frozenset[type]
 """The type that all values of a column have, or the set of their types."""
 
-_SCALARS: frozenset[type] = frozenset({str, int, float, bool, type(None)})
+SCALARS: frozenset[type] = frozenset({str, int, float, bool, type(None)})
 
 
 class Layout(NamedTuple):
@@ -99,7 +99,7 @@ def _layout_of_records(table: list[Any]) -> Layout | None:
 def _kinds_of_rows(rows: list[list[Any]], width: int) -> tuple[Kind, ...] | None:
     if len(rows) == 1:
         types = (*map(type, rows[0]),)
-        return types if types and _SCALARS.issuperset(types) else None
+        return types if types and SCALARS.issuperset(types) else None
     # Most tables hold one type: looking at the whole is faster than at each column.
     whole = _kind(chain.from_iterable(rows))
     if isinstance(whole, type):
@@ -118,5 +118,5 @@ def _kind(values: Iterable[Any]) -> Kind | None:
     types = frozenset(map(type, values))
     if len(types) == 1:
         (only,) = types
-        return only if only in _SCALARS else None
-    return types if types and types <= _SCALARS else None
+        return only if only in SCALARS else None
+    return types if types and types <= SCALARS else None

@@ -1,0 +1,96 @@
+"""Rows to try a model with: variations of its own example, or made from its signature."""
+
+import json
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from mlflow.pyfunc import PyFuncModel
+from mlflow.types import DataType
+from mlflow.types.schema import ColSpec
+
+Row = dict[str, Any] | list[Any] | Any
+"""A record, a list of values, or a single value."""
+
+MOST_ROWS = 16
+
+_WORDS = ("good", "bad", "market", "team", "new", "vote", "data", "never", "wins", "falls")
+_MAGNITUDES = (1, -1, 2, 0, 3, 10, -7, 100, 5, 25, -40, 1000, 12, 4, 60, 8)
+
+
+def rows_of_example(example: str) -> list[Row]:
+    """Return the rows in a serving input example, empty if it is not made of rows of scalars.
+
+    Args:
+        example: A JSON body for `/invocations`.
+    """
+    document = json.loads(example)
+    if not isinstance(document, dict):
+        return []
+    if isinstance(split := document.get("dataframe_split"), dict):
+        columns, data = split.get("columns"), split.get("data")
+        if columns is None or not isinstance(data, list):
+            return []
+        return [dict(zip(columns, row, strict=True)) for row in data]
+    for key in ("dataframe_records", "instances", "inputs"):
+        table = document.get(key)
+        if isinstance(table, list):
+            return table
+        if isinstance(table, dict) and all(isinstance(v, list) for v in table.values()):
+            return [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+    return []
+
+
+def row_of_signature(model: PyFuncModel) -> list[Row]:
+    """Return a row that fits a signature of named columns of text, numbers and truth values; empty
+    where it has others."""
+    signature = model.metadata.signature
+    if signature is None or signature.inputs is None or not signature.inputs.has_input_names():
+        return []
+    row: dict[str, Any] = {}
+    for column in signature.inputs.inputs:
+        value = _VALUES.get(column.type) if isinstance(column, ColSpec) else None
+        if value is None:
+            return []
+        row[column.name] = value
+    return [row]
+
+
+_VALUES: dict[object, Any] = {
+    DataType.string: "new market data",
+    DataType.double: 1.5,
+    DataType.float: 1.5,
+    DataType.long: 3,
+    DataType.integer: 3,
+    DataType.boolean: True,
+}
+
+
+def vary(rows: Sequence[Row], count: int) -> list[Row]:
+    """Return `count` rows like the given ones, most of them with other values of the same JSON
+    types: a model that looks at more than one row must get something to see."""
+    chance = random.Random(0)  # noqa: S311  # the same rows at every load
+    varied = list(rows[:count])
+    while len(varied) < count:
+        number = len(varied)
+        varied.append(_vary(rows[number % len(rows)], number, chance))
+    return varied
+
+
+def _vary(value: Any, number: int, chance: random.Random) -> Any:
+    if isinstance(value, dict):
+        return {key: _vary(item, number, chance) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_vary(item, number, chance) for item in value]
+    if isinstance(value, bool):
+        return chance.random() < 0.5
+    if isinstance(value, str):
+        words = value.split()[:20] + chance.sample(_WORDS, 3)
+        chance.shuffle(words)
+        return " ".join(words)
+    magnitude = _MAGNITUDES[number % len(_MAGNITUDES)]
+    if isinstance(value, int):
+        return value + magnitude + chance.randint(0, 3)
+    if isinstance(value, float):
+        return value * (1 + chance.random()) + magnitude
+    return value
