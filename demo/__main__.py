@@ -4,7 +4,8 @@ import argparse
 import functools
 import json
 import sys
-from typing import NoReturn
+import urllib.parse
+from typing import Any, NoReturn
 
 from demo.events import print_news
 from demo.models import SENTIMENTS, TOPICS, DemoModel
@@ -60,30 +61,20 @@ def run(processes: Processes, ports: Ports) -> NoReturn:
         processes.wait_until_healthy(topics, ports.topics.number, START_SECONDS, report)
         processes.wait_until_healthy(sentiments, ports.sentiments.number, START_SECONDS, report)
         report()
-        say(what_to_try(ports, served_version(ports.topics)))
+        say(what_to_try(ports))
         while True:
             processes.tick()
             report()
 
 
-def served_version(port: Port) -> str:
-    """The number of the version that the server at `port` serves; empty if it doesn't say."""
-    info = fetch(port.number, "/info")
-    return str(json.loads(info)["metadata"]["version"]) if info else ""
-
-
-def what_to_try(ports: Ports, served: str) -> str:
-    """The text that greets the person.
-
-    Args:
-        ports: Where everything listens.
-        served: The version that the topics' server serves now.
-    """
-    other = "1" if served == "2" else "2"
+def what_to_try(ports: Ports) -> str:
+    """The text that greets the person, while everything runs."""
+    served = served_version(ports.topics)
+    other = other_version(ports.mlflow, TOPICS, served)
     stage = json.dumps(
         {
             "name": TOPICS.name,
-            "version": other,
+            "version": str(other),
             "stage": "Production",
             "archive_existing_versions": True,
         }
@@ -116,6 +107,31 @@ The server looks every {POLL_SECONDS} s. To have it look at once:
 
 The logs are {DATA}/*.log. Ctrl-C ends everything.
 """
+
+
+def served_version(port: Port) -> int:
+    """The number of the version that the server at `port` serves."""
+    return int(fetch_json(port, "/info")["metadata"]["version"])
+
+
+def other_version(mlflow: Port, model: DemoModel, served: int) -> int:
+    """The number of the newest version but `served`, or `served` where it is the only one."""
+    query = urllib.parse.urlencode({"filter": f"name = '{model.name}'"})
+    answer = fetch_json(mlflow, f"/api/2.0/mlflow/model-versions/search?{query}")
+    numbers = {int(version["version"]) for version in answer["model_versions"]}
+    return max(numbers - {served}, default=served)
+
+
+def fetch_json(port: Port, path: str) -> Any:
+    """What `GET path` answers.
+
+    Raises:
+        Failed: the server doesn't answer any more, or refuses.
+    """
+    body = fetch(port.number, path)
+    if body is None:
+        raise Failed(f"{port.url}{path} didn't answer.")
+    return json.loads(body)
 
 
 def prediction(model: DemoModel, port: Port) -> str:

@@ -101,7 +101,7 @@ class Processes:
 
     def __init__(self, directory: Path, logs: Path) -> None:
         self._directory = directory
-        self.logs = logs
+        self._logs = logs
         self._children: list[Child] = []
         self._signals = 0
 
@@ -127,10 +127,10 @@ class Processes:
             try:
                 while child.exit_code is None:
                     self.tick()
-                    for line in output.new_lines():
-                        print(line, flush=True)
+                    _print_lines(output)
             finally:
                 child.kill()
+            _print_lines(output)
         if child.exit_code != 0:
             raise child.failure(f"failed (exit code {child.exit_code})")
 
@@ -203,6 +203,11 @@ class Processes:
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self._signals += 1
+
+
+def _print_lines(tail: Tail) -> None:
+    for line in tail.new_lines():
+        print(line, flush=True)
 
 
 def fetch(port: int, path: str) -> bytes | None:

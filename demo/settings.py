@@ -58,7 +58,7 @@ def read_ports() -> Ports:
         raise BadSetting(f"The ports must differ: {named}.")
     taken = [port for port in every if not _is_free(port.number)]
     if taken:
-        raise BadSetting("\n".join(_taken_message(port) for port in taken))
+        raise BadSetting(_taken_message(taken))
     return ports
 
 
@@ -80,12 +80,13 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _taken_message(port: Port) -> str:
-    return (
-        f"Port {port.number} is taken. End the program that has it (to find it: "
-        f"ss -ltnp 'sport = :{port.number}'), or use another: "
-        f"{port.variable}={_another(port.number)} make demo"
-    )
+def _taken_message(ports: list[Port]) -> str:
+    taken = [
+        f"Port {port.number} is taken. To see by whom: ss -ltnp 'sport = :{port.number}'"
+        for port in ports
+    ]
+    others = " ".join(f"{port.variable}={_another(port.number)}" for port in ports)
+    return "\n".join([*taken, f"End that program, or use another port: {others} make demo"])
 
 
 def _another(port: int) -> int:

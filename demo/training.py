@@ -27,6 +27,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
 
 from demo.models import MODELS, DemoModel, Recipe
 
@@ -59,7 +60,9 @@ def fit(corpus: pd.DataFrame, recipe: Recipe) -> Pipeline:
     """
     known = corpus[~corpus["label"].isin(recipe.unknown)]
     lesson = known.groupby("label").sample(frac=recipe.share, random_state=SEED)
-    return _untrained().fit(lesson[["text"]], lesson["label"].to_numpy(dtype=str))
+    # So small a problem only loses by threads, and on a busy machine by far.
+    with threadpool_limits(1):
+        return _untrained().fit(lesson[["text"]], lesson["label"].to_numpy(dtype=str))
 
 
 def _untrained() -> Pipeline:
@@ -171,7 +174,9 @@ def _put_into_production(
     if all(sibling.current_stage != STAGE for sibling in siblings):
         with warnings.catch_warnings():
             # Stages are deprecated in favour of aliases; the demo shows both on purpose.
-            warnings.filterwarnings("ignore", ".*stages", category=FutureWarning)
+            warnings.filterwarnings(
+                "ignore", ".*Model registry stages will be removed", category=FutureWarning
+            )
             client.transition_model_version_stage(name, version.version, STAGE)
         say(f"  version {version.version} is now in stage {STAGE}")
     if ALIAS not in client.get_registered_model(name).aliases:
@@ -205,11 +210,14 @@ def main() -> int:
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         print("MLFLOW_TRACKING_URI is not set. It takes MLflow's address.", file=sys.stderr)
         return 2
-    # MLflow's own patience is minutes, and it reports each run that it ends.
+    # MLflow's own patience with each request is minutes, and it prints the address of each run.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for chatty in ("mlflow", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # It would warn at length where git isn't installed, as in a container.
+    logging.getLogger("mlflow.utils.git_utils").setLevel(logging.ERROR)
     try:
         wait_for_registry(PATIENCE_SECONDS)
         train(lambda line: print(line, flush=True))

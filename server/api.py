@@ -5,11 +5,12 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from server.deployment import Swap, Trigger
+from server.authorization import refuse_unauthorized
 from server.errors import RegistryDown, ReloadFailed, VersionNotFound
 from server.http_errors import RETRY_AFTER_SECONDS
-from server.keys import DEPLOYMENT, READINESS, SETTINGS, WATCHER
+from server.keys import DEPLOYMENT, METRICS, READINESS, SETTINGS, WATCHER
 from server.settings import mlflow_version
+from server.swaps import Swap, Trigger
 
 routes = web.RouteTableDef()
 
@@ -36,7 +37,7 @@ def _health(request: web.Request) -> tuple[str, str | None]:
     if readiness.stopping:
         return "unhealthy", "the server is stopping"
     if deployment.release is not None:
-        if deployment.release.alive:
+        if deployment.release.workers_alive:
             return "healthy", None
         return "unhealthy", "the model's workers died and are being replaced"
     last = deployment.last_reload
@@ -102,13 +103,22 @@ async def info(request: web.Request) -> web.Response:
     return _json(200, body)
 
 
+@routes.get("/metrics")
+async def metrics(request: web.Request) -> web.Response:
+    """Counters and gauges in Prometheus' text format."""
+    body, content_type = request.app[METRICS].exposition()
+    return web.Response(body=body, headers={"Content-Type": content_type})
+
+
 @routes.post("/reload")
 async def reload(request: web.Request) -> web.Response:
     """Swap to what the registry names now."""
-    name = request.app[SETTINGS].name
-    uri = request.app[SETTINGS].model_uri
+    settings = request.app[SETTINGS]
+    if (refusal := refuse_unauthorized(request, settings.token)) is not None:
+        return refusal
+    name, uri = settings.name, settings.model_uri
     try:
-        swap = await request.app[DEPLOYMENT].reload(Trigger.MANUAL)
+        swap = await request.app[DEPLOYMENT].reload(Trigger.MANUAL, force=_wants_force(request))
     except ReloadFailed as error:
         return _reload_failed(error, name, uri)
     return _json(
@@ -120,8 +130,13 @@ async def reload(request: web.Request) -> web.Response:
             "old_version": swap.old and swap.old.display,
             "new_version": swap.new.display,
             "version_changed": swap.version_changed,
+            "answers_changed": swap.answers_changed,
         },
     )
+
+
+def _wants_force(request: web.Request) -> bool:
+    return request.query.get("force", "").lower() in ("1", "true", "yes")
 
 
 def _reload_message(name: str, swap: Swap) -> str:

@@ -8,8 +8,9 @@ from server import api
 from server.deployment import Deployment
 from server.errors import ServingError
 from server.http_errors import error_response, http_exception_response, serving_error_response
-from server.invocations import invocations
-from server.keys import DEPLOYMENT, READINESS, SETTINGS, WATCHER, Readiness
+from server.invocations import PATH, Invocations
+from server.keys import DEPLOYMENT, METRICS, READINESS, SETTINGS, WATCHER, Readiness
+from server.metrics import Metrics
 from server.request_ids import REQUEST_ID, REQUEST_ID_HEADER, request_id
 from server.settings import Settings
 from watcher.job import Watcher
@@ -18,7 +19,12 @@ log = structlog.get_logger("server.app")
 
 
 def make_app(
-    settings: Settings, deployment: Deployment, watcher: Watcher, readiness: Readiness
+    settings: Settings,
+    deployment: Deployment,
+    watcher: Watcher,
+    readiness: Readiness,
+    metrics: Metrics,
+    invocations: Invocations,
 ) -> web.Application:
     """Put the routes together with what they need."""
     app = web.Application(middlewares=[_answer_errors], client_max_size=settings.max_body_bytes)
@@ -26,7 +32,9 @@ def make_app(
     app[DEPLOYMENT] = deployment
     app[WATCHER] = watcher
     app[READINESS] = readiness
-    app.router.add_post("/invocations", invocations)
+    app[METRICS] = metrics
+    # What comes this way has a query; the rest was answered before any routing.
+    app.router.add_post(PATH, invocations.answer_with_query)
     app.add_routes(api.routes)
     return app
 

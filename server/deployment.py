@@ -2,10 +2,9 @@
 
 import asyncio
 import contextvars
-import enum
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +15,8 @@ from server.forkserver import ForkServer
 from server.release import Release
 from server.scratch import Scratch
 from server.settings import Settings
+from server.swaps import LastReload, Run, Swap, Trigger
+from server.traffic import RecentRequests
 from watcher.retries import RetryPauses
 from watcher.versions import ModelVersion, RegistryUnreachable, VersionMissing
 
@@ -23,79 +24,6 @@ from watcher.versions import ModelVersion, RegistryUnreachable, VersionMissing
 _MOST_MOVES_WHILE_LOADING = 5
 
 log = structlog.get_logger("server.deployment")
-
-
-class Trigger(enum.StrEnum):
-    """What asked for a swap."""
-
-    STARTUP = "startup"
-    WATCHER = "watcher"
-    MANUAL = "manual"
-
-
-@dataclass(frozen=True, slots=True)
-class Swap:
-    """What came of a request to swap.
-
-    Attributes:
-        old: What served before, or None.
-        new: What serves now.
-    """
-
-    old: ModelVersion | None
-    new: ModelVersion
-
-    @property
-    def version_changed(self) -> bool:
-        """Whether another version serves than before."""
-        return self.old is None or self.old.identity != self.new.identity
-
-
-@dataclass(frozen=True, slots=True)
-class LastReload:
-    """What `/info` shows of the last swap, or of the last that failed."""
-
-    trigger: Trigger
-    outcome: str
-    at: datetime
-    error: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """As values that JSON holds."""
-        return {
-            "trigger": self.trigger,
-            "outcome": self.outcome,
-            "at": self.at.isoformat(timespec="milliseconds"),
-            "error": self.error,
-        }
-
-
-class _Run:
-    """A swap that has not begun its look-up, and who waits for it."""
-
-    def __init__(self) -> None:
-        self.triggers: set[Trigger] = set()
-        self.request_id: str | None = None
-        self.task: asyncio.Task[Swap] | None = None
-
-    def add(self, trigger: Trigger) -> None:
-        """Let one more caller share this swap."""
-        self.triggers.add(trigger)
-        if self.request_id is None:
-            self.request_id = structlog.contextvars.get_contextvars().get("request_id")
-
-    @property
-    def trigger(self) -> Trigger:
-        """The one that is logged: a person's request before the watcher's."""
-        for trigger in (Trigger.MANUAL, Trigger.STARTUP):
-            if trigger in self.triggers:
-                return trigger
-        return Trigger.WATCHER
-
-    @property
-    def log_fields(self) -> dict[str, str]:
-        """The request that asked for the swap, if one did."""
-        return {"request_id": self.request_id} if self.request_id else {}
 
 
 class Deployment:
@@ -120,14 +48,18 @@ class Deployment:
         self.release: Release | None = None
         self.loaded_at: datetime | None = None
         self.last_reload: LastReload | None = None
+        self.reloads: Counter[tuple[str, str]] = Counter()
         self._settings = settings
         self._look_up = look_up
         self._fork_server = fork_server
         self._scratch = scratch
         self._retries = retries
+        self._recent = RecentRequests(settings.rehearsal_requests)
+        self._previous: ModelVersion | None = None
         self._lock = asyncio.Lock()
-        self._pending: _Run | None = None
-        self._swaps: set[asyncio.Task[Swap]] = set()
+        self._lost_before = 0
+        self._pending: Run | None = None
+        self._swaps: set[asyncio.Task[Any]] = set()
         self._retiring: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -135,6 +67,11 @@ class Deployment:
     def serving(self) -> ModelVersion | None:
         """The version that answers requests now."""
         return self.release.model if self.release else None
+
+    @property
+    def workers_lost(self) -> int:
+        """How many workers have ended without being told to."""
+        return self._lost_before + (self.release.workers_lost if self.release else 0)
 
     async def follow(self) -> None:
         """Swap to what the registry names, if that is not what serves already. Failures are logged
@@ -150,26 +87,30 @@ class Deployment:
         if self.release is not None and self.release.model.identity == version.identity:
             self.release.model = version
 
-    async def reload(self, trigger: Trigger) -> Swap:
+    async def reload(self, trigger: Trigger, *, force: bool = False) -> Swap:
         """Swap to what the registry names when its turn has come.
 
         Callers that come while another swap is under way share the next one: so many callers cost
         at most two loads, and the look-up that a caller's answer rests on began after it called.
         A manual reload loads the version afresh even where it is the one that serves.
 
+        Args:
+            trigger: What asks.
+            force: Whether to skip the rehearsal.
+
         Raises:
             ReloadFailed: the swap did not happen; what served before serves on.
         """
         run = self._pending
         if run is None:
-            run = self._pending = _Run()
+            run = self._pending = Run()
             # A context of its own: what the new workers log belongs to no request.
             run.task = asyncio.get_running_loop().create_task(
                 self._when_free(run), context=contextvars.Context()
             )
             run.task.add_done_callback(self._swap_ended)
             self._swaps.add(run.task)
-        run.add(trigger)
+        run.add(trigger, force)
         assert run.task is not None
         try:
             return await asyncio.shield(run.task)
@@ -196,14 +137,14 @@ class Deployment:
     def _stopping(self) -> ReloadFailed:
         return ReloadFailed("start", "the server is stopping", self.serving, None)
 
-    def _swap_ended(self, task: asyncio.Task[Swap]) -> None:
+    def _swap_ended(self, task: asyncio.Task[Any]) -> None:
         self._swaps.discard(task)
         # Those who asked may have gone; a failed reload was logged where it failed.
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, ReloadFailed):
             log.error("swap_crashed", exc_info=error)
 
-    async def _when_free(self, run: _Run) -> Swap:
+    async def _when_free(self, run: Run) -> Swap:
         async with self._lock:
             # Who calls from here on needs a look-up that begins later.
             self._pending = None
@@ -218,7 +159,7 @@ class Deployment:
             self._note(trigger, "swapped" if swap.version_changed else "unchanged")
             return swap
 
-    async def _swap(self, run: _Run) -> Swap:
+    async def _swap(self, run: Run) -> Swap:
         trigger = run.trigger
         old = self.serving
         for attempt in range(1, _MOST_MOVES_WHILE_LOADING + 1):
@@ -227,7 +168,7 @@ class Deployment:
                 return Swap(old, version)
             started = time.monotonic()
             try:
-                candidate = await self._load(version)
+                candidate = await self._load(version, rehearse=not run.force)
             except LoadFailed as error:
                 self._log_failure(run, error, version)
                 if await self._has_moved_from(version):
@@ -243,7 +184,7 @@ class Deployment:
             await candidate.stop()
         raise ReloadFailed("resolve", "the registry keeps moving to versions that fail", old, None)
 
-    async def _resolve(self, run: _Run) -> ModelVersion:
+    async def _resolve(self, run: Run) -> ModelVersion:
         try:
             return await self._look_up()
         except (VersionMissing, RegistryUnreachable) as error:
@@ -252,12 +193,20 @@ class Deployment:
             self._log_failure(run, LoadFailed("resolve", str(error)), None)
             raise failure("resolve", str(error), self.serving, None) from error
 
-    async def _load(self, version: ModelVersion) -> Release:
+    async def _load(self, version: ModelVersion, *, rehearse: bool) -> Release:
         try:
             directory = await asyncio.to_thread(self._scratch.new_directory, version.label)
         except OSError as error:
             raise LoadFailed("start", f"no directory can be made: {error}") from error
-        release = Release(version, self._settings, self._fork_server, directory, self._given_up)
+        release = Release(
+            version,
+            self._settings,
+            self._fork_server,
+            directory,
+            self._recent,
+            rehearse,
+            self._given_up,
+        )
         await release.start()
         return release
 
@@ -268,10 +217,12 @@ class Deployment:
         except (VersionMissing, RegistryUnreachable):
             return False
 
-    def _publish(self, candidate: Release, run: _Run, seconds: float) -> Swap:
+    def _publish(self, candidate: Release, run: Run, seconds: float) -> Swap:
         retired, self.release = self.release, candidate
         self.loaded_at = datetime.now(UTC)
-        swap = Swap(retired.model if retired else None, candidate.model)
+        rehearsal = candidate.rehearsal
+        self._recent.replace_answers(rehearsal.requests, rehearsal.answers)
+        swap = Swap(retired.model if retired else None, candidate.model, rehearsal.summary)
         log.info(
             "model_swapped",
             old_version=swap.old and swap.old.display,
@@ -280,9 +231,14 @@ class Deployment:
             version_changed=swap.version_changed,
             load_seconds=round(seconds, 3),
             rehearsed=candidate.ready.rehearsed if candidate.ready else 0,
+            answers_changed=swap.answers_changed,
+            **({"rehearsal_skipped": True} if run.force else {}),
             **run.log_fields,
         )
         if retired is not None:
+            self._lost_before += retired.workers_lost
+            if swap.version_changed:
+                self._previous = retired.model
             task = asyncio.get_running_loop().create_task(self._retire(retired))
             task.add_done_callback(self._retiring.discard)
             self._retiring.add(task)
@@ -296,9 +252,39 @@ class Deployment:
         log.info("release_retired", version=release.model.display, seconds=seconds)
 
     def _given_up(self, release: Release) -> None:
-        log.error("version_unstable", version=release.model.display)
+        """Go back to the version before, if there is one; else its workers are tried again."""
+        if release is not self.release or self._previous is None or self._closing:
+            return
+        self._retries.give_up(release.model.identity)
+        task = asyncio.get_running_loop().create_task(
+            self._fall_back(release, self._previous), context=contextvars.Context()
+        )
+        task.add_done_callback(self._swap_ended)
+        self._swaps.add(task)
 
-    def _log_failure(self, run: _Run, error: LoadFailed, version: ModelVersion | None) -> None:
+    async def _fall_back(self, failing: Release, version: ModelVersion) -> None:
+        async with self._lock:
+            if self.release is not failing:
+                return
+            log.error(
+                "version_given_up",
+                version=failing.model.display,
+                fallback_version=version.display,
+            )
+            run = Run()
+            run.add(Trigger.FALLBACK, force=True)
+            started = time.monotonic()
+            try:
+                candidate = await self._load(version, rehearse=False)
+            except LoadFailed as error:
+                self._log_failure(run, error, None)
+                return
+            self._publish(candidate, run, time.monotonic() - started)
+            # Going back once is enough: there is nothing known to be good before that.
+            self._previous = None
+            failing.hand_over(candidate)
+
+    def _log_failure(self, run: Run, error: LoadFailed, version: ModelVersion | None) -> None:
         pause = self._retries.failed(version.identity) if version else None
         log.error(
             "reload_failed",
@@ -314,3 +300,4 @@ class Deployment:
 
     def _note(self, trigger: Trigger, outcome: str, error: str | None = None) -> None:
         self.last_reload = LastReload(trigger, outcome, datetime.now(UTC), error)
+        self.reloads[trigger, outcome] += 1

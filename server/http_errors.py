@@ -29,6 +29,7 @@ _CODES = {
     403: "PERMISSION_DENIED",
     404: "ENDPOINT_NOT_FOUND",
     405: "METHOD_NOT_ALLOWED",
+    408: "REQUEST_TIMEOUT",
     413: "REQUEST_LIMIT_EXCEEDED",
     415: "BAD_REQUEST",
     500: "INTERNAL_ERROR",
@@ -56,7 +57,7 @@ def serving_error_response(error: ServingError) -> web.Response:
     return error_response(status, str(error), code)
 
 
-def http_exception_response(error: web.HTTPException, request: web.Request) -> web.Response:
+def http_exception_response(error: web.HTTPException, request: web.BaseRequest) -> web.Response:
     """The answer for what aiohttp itself refuses."""
     headers = {k: v for k, v in error.headers.items() if k == "Allow"}
     message = error.reason
@@ -65,4 +66,12 @@ def http_exception_response(error: web.HTTPException, request: web.Request) -> w
     elif isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
         message = f"{request.path} takes {allowed}, not {error.method}"
-    return error_response(error.status, message, headers=headers)
+    elif isinstance(error, web.HTTPRequestEntityTooLarge):
+        message = "the body is larger than this server takes (MAX_BODY_BYTES)"
+    elif isinstance(error, web.HTTPRequestTimeout):
+        message = "the body did not arrive in time"
+    response = error_response(error.status, message, headers=headers)
+    if isinstance(error, web.HTTPRequestTimeout | web.HTTPRequestEntityTooLarge):
+        # What is left of the body must not be read as the next request.
+        response.force_close()
+    return response

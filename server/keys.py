@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from server.deployment import Deployment
+from server.metrics import Metrics
 from server.settings import Settings
 from watcher.job import Watcher
 
@@ -19,4 +20,5 @@ class Readiness:
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
 DEPLOYMENT: web.AppKey[Deployment] = web.AppKey("deployment", Deployment)
 WATCHER: web.AppKey[Watcher] = web.AppKey("watcher", Watcher)
+METRICS: web.AppKey[Metrics] = web.AppKey("metrics", Metrics)
 READINESS: web.AppKey[Readiness] = web.AppKey("readiness", Readiness)

@@ -4,11 +4,13 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from server.calls import Answered, Batch, Call, refuse
 from server.cores import threads_per_worker
 from server.crashes import CrashRecord
 from server.errors import (
@@ -22,8 +24,9 @@ from server.errors import (
 from server.forkserver import ForkServer
 from server.scratch import remove_tree
 from server.settings import Settings
-from server.worker.entry import WorkerSpec
-from server.worker.frames import Answer
+from server.traffic import RecentRequests
+from server.worker.entry import RecordedRequest, WorkerSpec
+from server.worker.frames import Answer, Outcome
 from server.worker_process import Ready, State, WorkerProcess
 from watcher.versions import ModelVersion
 
@@ -34,41 +37,24 @@ _BATCH_BYTES = 1024 * 1024
 log = structlog.get_logger("server.release")
 
 
-class Call:
-    """A request on its way to a worker and back.
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What a release answered to recent requests before it served.
 
     Attributes:
-        answer: Done with the worker's answer, or with a `ServingError`.
-        alone: Whether it must be predicted by itself, as its worker died or hung before.
-        due: Loop time until which a worker must have taken it.
+        requests: The requests, each with what was answered before.
+        answers: Its own answers to them.
+        changed: How many differ.
     """
 
-    __slots__ = ("alone", "answer", "body", "content_type", "due", "request_id")
+    requests: tuple[RecordedRequest, ...]
+    answers: tuple[bytes, ...]
+    changed: int
 
-    def __init__(
-        self,
-        content_type: bytes,
-        request_id: bytes,
-        body: bytes,
-        due: float,
-        answer: asyncio.Future[Answer],
-    ) -> None:
-        self.content_type = content_type
-        self.request_id = request_id
-        self.body = body
-        self.due = due
-        self.answer = answer
-        self.alone = False
-
-
-class _Batch:
-    """What a worker holds: the calls by their place in the frame, until each is answered."""
-
-    __slots__ = ("calls", "due")
-
-    def __init__(self, calls: list[Call], due: float) -> None:
-        self.calls: dict[int, Call] = dict(enumerate(calls))
-        self.due = due
+    @property
+    def summary(self) -> str | None:
+        """`3 of 32` answers changed, or None where there was no request to rehearse."""
+        return f"{self.changed} of {len(self.requests)}" if self.requests else None
 
 
 class Release:
@@ -79,6 +65,8 @@ class Release:
         settings: Numbers of workers and limits.
         fork_server: Where workers come from.
         directory: The release's own, removed when it stops.
+        recent: Where answered requests are kept.
+        rehearse: Whether it must first answer its own example and the recent requests.
         on_given_up: Called when its workers died so often that it should be replaced.
     """
 
@@ -88,19 +76,25 @@ class Release:
         settings: Settings,
         fork_server: ForkServer,
         directory: Path,
+        recent: RecentRequests,
+        rehearse: bool,
         on_given_up: Callable[["Release"], None],
     ) -> None:
         self.model = model
+        self.workers_lost = 0
         self.ready: Ready | None = None
+        self.rehearsal = Rehearsal((), (), 0)
         self._settings = settings
         self._fork_server = fork_server
         self._directory = directory
+        self._recent = recent
+        self._rehearse = rehearse
         self._on_given_up = on_given_up
         self._loop = asyncio.get_running_loop()
         self._workers: list[WorkerProcess] = []
         self._idle: deque[WorkerProcess] = deque()
         self._queue: deque[Call] = deque()
-        self._batches: dict[WorkerProcess, _Batch] = {}
+        self._batches: dict[WorkerProcess, Batch] = {}
         self._merging = False
         self._dispatching = False
         self._watch: asyncio.TimerHandle | None = None
@@ -117,7 +111,9 @@ class Release:
             LoadFailed: one of them could not; nothing of the release is left then.
         """
         try:
-            self.ready = await self._start_worker()
+            recorded = self._recent.snapshot() if self._rehearse else ()
+            self.ready = await self._start_worker(recorded)
+            self.rehearsal = Rehearsal(recorded, self.ready.answers, self.ready.answers_changed)
             async with asyncio.TaskGroup() as group:
                 for _ in range(1, self._settings.workers):
                     group.create_task(self._start_worker())
@@ -129,11 +125,16 @@ class Release:
             raise
 
     @property
-    def alive(self) -> bool:
-        """Whether any worker can answer."""
-        return any(worker.state in (State.IDLE, State.BUSY) for worker in self._workers)
+    def workers_alive(self) -> int:
+        """How many workers can answer."""
+        return sum(worker.state in (State.IDLE, State.BUSY) for worker in self._workers)
 
-    def submit(self, content_type: bytes, request_id: bytes, body: bytes) -> asyncio.Future[Answer]:
+    @property
+    def waiting(self) -> int:
+        """How many requests no worker has taken yet."""
+        return len(self._queue)
+
+    def submit(self, content_type: bytes, request_id: bytes, body: bytes) -> Answered:
         """Queue a request; the future brings the worker's answer or a `ServingError`.
 
         Raises:
@@ -143,10 +144,19 @@ class Release:
             raise QueueFull(f"{len(self._queue)} requests are waiting")
         due = self._loop.time() + self._settings.request_timeout_seconds
         call = Call(content_type, request_id, body, due, self._loop.create_future())
+        self.adopt(call)
+        return call.answer
+
+    def hand_over(self, other: "Release") -> None:
+        """Have another release answer what waits here and no worker has taken."""
+        while self._queue:
+            other.adopt(self._queue.popleft())
+
+    def adopt(self, call: Call) -> None:
+        """Queue a call that came to another release."""
         self._queue.append(call)
         self._empty.clear()
         self._schedule()
-        return call.answer
 
     async def drain(self, timeout: float) -> None:
         """Wait until every request is answered, at most `timeout` seconds."""
@@ -165,7 +175,7 @@ class Release:
         if self._watch is not None:
             self._watch.cancel()
         for call in [*self._queue, *(c for b in self._batches.values() for c in b.calls.values())]:
-            _refuse(call, NotServing("this version was stopped before it could answer"))
+            refuse(call, NotServing("this version was stopped before it could answer"))
         self._queue.clear()
         self._batches.clear()
         await asyncio.gather(*(worker.stop() for worker in self._workers))
@@ -175,13 +185,13 @@ class Release:
         """What `/info` shows of the workers."""
         return [{"pid": worker.pid, "state": worker.state} for worker in self._workers]
 
-    async def _start_worker(self) -> Ready:
+    async def _start_worker(self, recorded: tuple[RecordedRequest, ...] = ()) -> Ready:
         worker = WorkerProcess(
             self.model.display, self._take_answers, self._worker_idle, self._worker_lost
         )
         self._workers.append(worker)
         try:
-            await worker.start(self._fork_server, self._spec())
+            await worker.start(self._fork_server, self._spec(recorded))
             ready = await worker.ready(self._settings.load_timeout_seconds)
         except BaseException:
             self._workers.remove(worker)
@@ -191,7 +201,7 @@ class Release:
         self._worker_idle(worker, bool(ready.merged_formats))
         return ready
 
-    def _spec(self) -> WorkerSpec:
+    def _spec(self, recorded: tuple[RecordedRequest, ...]) -> WorkerSpec:
         settings = self._settings
         return WorkerSpec(
             load_uri=self.model.load_uri,
@@ -202,6 +212,8 @@ class Release:
             batching=settings.batching,
             merged_formats=self.ready.merged_formats if self.ready else None,
             max_batch_rows=settings.max_batch_rows,
+            rehearse=self._rehearse,
+            recorded=recorded,
         )
 
     def _schedule(self) -> None:
@@ -224,7 +236,7 @@ class Release:
             if len(calls) > 1:
                 # Time is left to ask each alone, should one of them make the model hang.
                 patience /= 2
-            self._batches[worker] = _Batch(calls, self._loop.time() + patience)
+            self._batches[worker] = Batch(calls, self._loop.time() + patience)
             parts: list[bytes] = []
             for call in calls:
                 parts += (call.content_type, call.request_id, call.body)
@@ -252,9 +264,12 @@ class Release:
     def _take_answers(self, worker: WorkerProcess, answers: list[Answer]) -> None:
         calls = self._batches[worker].calls
         for answer in answers:
-            future = calls.pop(answer.index).answer
-            if not future.done():
-                future.set_result(answer)
+            call = calls.pop(answer.place)
+            if not call.answer.done():
+                call.answer.set_result((answer, self))
+        # One of a batch is enough to rehearse with, and costs the others nothing.
+        if answer.outcome is Outcome.OK:
+            self._recent.note(call.content_type, call.body, answer.body)
 
     def _worker_idle(self, worker: WorkerProcess, merging: bool) -> None:
         self._batches.pop(worker, None)
@@ -275,6 +290,7 @@ class Release:
             self._ask_again(list(batch.calls.values()), WorkerDied("the model's process died"))
         if self._stopped:
             return
+        self.workers_lost += 1
         task = self._loop.create_task(self._replace(worker.pid, self._note_crash()))
         self._replacing.add(task)
         task.add_done_callback(self._replacing.discard)
@@ -311,7 +327,7 @@ class Release:
         due = self._loop.time() + self._settings.request_timeout_seconds
         for call in reversed(calls):
             if call.alone:
-                _refuse(call, error)
+                refuse(call, error)
             else:
                 call.alone = True
                 call.due = due
@@ -332,13 +348,13 @@ class Release:
             if batch.due <= now:
                 self._end_hung(worker, batch)
         while self._queue and self._queue[0].due <= now:
-            _refuse(self._queue.popleft(), QueueFull("no worker was free in time"))
+            refuse(self._queue.popleft(), QueueFull("no worker was free in time"))
         if self._queue or self._batches:
             self._watch = self._loop.call_later(self._watch_interval(), self._look_for_overdue)
         else:
             self._empty.set()
 
-    def _end_hung(self, worker: WorkerProcess, batch: _Batch) -> None:
+    def _end_hung(self, worker: WorkerProcess, batch: Batch) -> None:
         """Kill a worker that is overdue. A request that it held by itself has had its time; of
         several, each is asked alone, as one of them may be at fault."""
         log.warning(
@@ -346,12 +362,7 @@ class Release:
         )
         if len(batch.calls) == 1:
             for call in batch.calls.values():
-                _refuse(call, PredictionTimeout("the model took too long over this request"))
+                refuse(call, PredictionTimeout("the model took too long over this request"))
             batch.calls.clear()
         batch.due = math.inf
         worker.kill()
-
-
-def _refuse(call: Call, error: ServingError) -> None:
-    if not call.answer.done():
-        call.answer.set_exception(error)

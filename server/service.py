@@ -12,7 +12,10 @@ from server import __version__
 from server.app import make_app
 from server.deployment import Deployment
 from server.forkserver import ForkServer
+from server.http_server import Runner
+from server.invocations import Invocations
 from server.keys import Readiness
+from server.metrics import Metrics
 from server.output import OutputPipe
 from server.scratch import Scratch
 from server.settings import Settings, mlflow_version
@@ -42,15 +45,14 @@ async def serve(settings: Settings) -> None:
         retries = RetryPauses(max(settings.poll_interval_seconds, _FIRST_RETRY_SECONDS))
         deployment = Deployment(settings, look_up, fork_server, scratch, retries)
         stack.push_async_callback(deployment.close)
+        metrics = Metrics(deployment)
         watcher = Watcher(
             look_up, deployment, retries, settings.poll_interval_seconds, moves=settings.uri.moves
         )
         stack.callback(watcher.stop)
-        runner = web.AppRunner(
-            make_app(settings, deployment, watcher, readiness),
-            access_log=None,
-            shutdown_timeout=settings.drain_timeout_seconds,
-        )
+        invocations = Invocations(deployment, readiness, metrics, settings)
+        app = make_app(settings, deployment, watcher, readiness, metrics, invocations)
+        runner = Runner(app, invocations, settings)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         site = web.TCPSite(runner, settings.host, settings.port)

@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         64 * MEBIBYTE, ge=1, description="Largest request body, in bytes, after unpacking."
     )
+    max_connections: int = Field(
+        10_000, ge=1, le=1_000_000, description="Open connections; one more is refused with 503."
+    )
     max_queue: int = Field(
         1024, ge=1, le=1_000_000, description="Requests that may wait for a worker."
     )

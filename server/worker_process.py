@@ -45,6 +45,9 @@ class Ready:
         path: Where the model lies on disk.
         model: What MLflow knows of it, see `server.worker.loading.describe`.
         rehearsed: Requests answered in the rehearsal.
+        answers_changed: How many of the real requests among them were answered in another way than
+            before.
+        answers: What was answered to the real requests.
         merged_formats: Request formats whose requests share predictions.
         merging_reason: Why those.
     """
@@ -52,8 +55,10 @@ class Ready:
     path: str
     model: dict[str, Any]
     rehearsed: int
+    answers_changed: int
     merged_formats: tuple[str, ...]
     merging_reason: str
+    answers: tuple[bytes, ...]
 
 
 class WorkerProcess(asyncio.Protocol):
@@ -140,7 +145,7 @@ class WorkerProcess(asyncio.Protocol):
         assert self.state is State.IDLE
         assert self._transport is not None
         self.state = State.BUSY
-        self._transport.writelines(frames.encode(Kind.PREDICT, parts))
+        self._transport.write(b"".join(frames.encode(Kind.PREDICT, parts)))
 
     async def stop(self) -> None:
         """Let the process end by itself, and make it end if it does not."""
@@ -206,7 +211,7 @@ class WorkerProcess(asyncio.Protocol):
         elif kind is Kind.READY:
             fields = orjson.loads(parts[0])
             self.state = State.IDLE
-            self._ready.set_result(Ready(**fields))
+            self._ready.set_result(Ready(**fields, answers=tuple(map(bytes, parts[1:]))))
         elif kind is Kind.FAILED:
             report = orjson.loads(parts[0])
             self._fail(report["error"], {"exception": report["exception"]})

@@ -1,5 +1,6 @@
 """When to try a version again that failed to load."""
 
+import math
 import time
 from collections.abc import Callable
 
@@ -33,6 +34,12 @@ class RetryPauses:
         pause = min(LONGEST_PAUSE_SECONDS, self._first * 2.0 ** (self._failures - 1))
         self._due_at = self._clock() + pause
         return pause
+
+    def give_up(self, identity: Identity) -> None:
+        """Note a version that served and would not go on serving: it is not due again until the
+        registry moves."""
+        self._identity = identity
+        self._due_at = math.inf
 
     def due(self, identity: Identity) -> bool:
         """Whether this version may be tried now."""

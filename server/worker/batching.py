@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from server.worker import logs
 from server.worker.frames import Answer, Outcome
@@ -36,21 +35,13 @@ class Predictor:
         protocol: Reads, predicts and writes.
         merge_formats: Request formats whose requests may share a prediction.
         max_rows: Most rows in a merged prediction.
-        ready: What the worker says of itself once it can serve.
     """
 
-    def __init__(
-        self,
-        protocol: Protocol,
-        merge_formats: frozenset[str],
-        max_rows: int,
-        ready: dict[str, Any],
-    ) -> None:
+    def __init__(self, protocol: Protocol, merge_formats: frozenset[str], max_rows: int) -> None:
         self._protocol = protocol
         self._merge_formats = merge_formats
         self._max_rows = max_rows
         self._trouble = 0
-        self.ready = ready
 
     @property
     def merges(self) -> bool:

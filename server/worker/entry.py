@@ -6,6 +6,15 @@ from multiprocessing.connection import Connection
 
 
 @dataclass(frozen=True, slots=True)
+class RecordedRequest:
+    """A request that was answered well, and its answer."""
+
+    content_type: bytes
+    body: bytes
+    answer: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerSpec:
     """What a worker is told when it starts.
 
@@ -18,6 +27,8 @@ class WorkerSpec:
         batching: The BATCHING setting: `auto`, `on` or `off`.
         merged_formats: What another worker of the release has proved, or None to prove it.
         max_batch_rows: Most rows in one prediction of merged requests.
+        rehearse: Whether to refuse a model that fails on its own example or on `recorded`.
+        recorded: Real requests to answer before anyone waits.
     """
 
     load_uri: str
@@ -28,6 +39,8 @@ class WorkerSpec:
     batching: str
     merged_formats: tuple[str, ...] | None
     max_batch_rows: int
+    rehearse: bool
+    recorded: tuple[RecordedRequest, ...]
 
 
 def run(sock: socket.socket, output: Connection, spec: WorkerSpec) -> None:

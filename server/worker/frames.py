@@ -11,8 +11,7 @@ sends must not be able to run anything in the gateway.
 import enum
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -26,7 +25,7 @@ class Kind(enum.IntEnum):
     """What a frame says. The comment after each is who sends it, and its parts."""
 
     PHASE = 1  # worker: name of the phase of loading that begins
-    READY = 2  # worker: JSON object, see `server.worker.main.Ready`
+    READY = 2  # worker: JSON object, see `server.worker_process.Ready`; answers to the replay
     FAILED = 3  # worker: JSON object with `phase`, `error` and `traceback`
     PREDICT = 4  # gateway: content type, request id and body of each request
     ANSWERS = 5  # worker: `Answer` header and body of each answer, in any order
@@ -42,11 +41,10 @@ class Outcome(enum.IntEnum):
     INTERNAL_ERROR = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The answer to one request of a batch: `index` is its place in the PREDICT frame."""
+class Answer(NamedTuple):
+    """The answer to one request of a batch: `place` is where it stands in the PREDICT frame."""
 
-    index: int
+    place: int
     status: int
     outcome: Outcome
     body: bytes
@@ -63,7 +61,7 @@ def encode_answers(answers: Iterable[Answer]) -> list[Buffer]:
     """Return the buffers of one ANSWERS frame."""
     parts: list[Buffer] = []
     for answer in answers:
-        parts.append(_ANSWER.pack(answer.index, answer.status, answer.outcome))
+        parts.append(_ANSWER.pack(answer.place, answer.status, answer.outcome))
         parts.append(answer.body)
     return encode(Kind.ANSWERS, parts)
 
@@ -76,8 +74,8 @@ def decode_answers(parts: Sequence[memoryview]) -> list[Answer]:
     """
     answers = []
     for head, body in zip(parts[::2], parts[1::2], strict=True):
-        index, status, outcome = _ANSWER.unpack(head)
-        answers.append(Answer(index, status, Outcome(outcome), bytes(body)))
+        place, status, outcome = _ANSWER.unpack(head)
+        answers.append(Answer(place, status, Outcome(outcome), bytes(body)))
     return answers
 
 

@@ -45,11 +45,11 @@ def run(sock: socket.socket, output: Connection, spec: WorkerSpec) -> None:
     serving.start()
     _set_niceness(LOADING_NICENESS)
     try:
-        predictor = _load(channel, spec)
+        predictor, ready = _load(channel, spec)
     except BaseException as error:  # sys.exit in a model's code, too
         _report_failure(channel, error, spec)
         return
-    serving.begin(predictor)
+    serving.begin(predictor, ready)
     serving.join()
 
 
@@ -62,10 +62,12 @@ class _Serving(threading.Thread):
         self._threads = threads
         self._loaded = threading.Event()
         self._predictor: Predictor | None = None
+        self._ready: list[bytes] = []
 
-    def begin(self, predictor: Predictor) -> None:
-        """Hand over the loaded model."""
+    def begin(self, predictor: Predictor, ready: list[bytes]) -> None:
+        """Hand over the loaded model, and what to say of it to the gateway."""
         self._predictor = predictor
+        self._ready = ready
         self._loaded.set()
 
     def run(self) -> None:
@@ -74,7 +76,7 @@ class _Serving(threading.Thread):
         # Once more: OpenMP keeps the number for each thread that starts its pools.
         _limit_threads(self._threads)
         with contextlib.suppress(OSError):
-            self._channel.send(Kind.READY, json.dumps(self._predictor.ready).encode())
+            self._channel.send(Kind.READY, *self._ready)
             while (frame := self._channel.receive()) is not None:
                 _, parts = frame
                 for answers in self._predictor.answer(parts):
@@ -82,7 +84,7 @@ class _Serving(threading.Thread):
                 self._channel.send(Kind.DONE, b"" if self._predictor.merges else b"alone")
 
 
-def _load(channel: Channel, spec: WorkerSpec) -> Predictor:
+def _load(channel: Channel, spec: WorkerSpec) -> tuple[Predictor, list[bytes]]:
     _enter(channel, "download")
     path = fetch(spec)
     _enter(channel, "load")
@@ -94,11 +96,13 @@ def _load(channel: Channel, spec: WorkerSpec) -> Predictor:
     ready = {
         "path": path,
         "model": describe(model),
-        "rehearsed": rehearsed.examples,
+        "rehearsed": rehearsed.examples + len(spec.recorded),
+        "answers_changed": rehearsed.replay.changed,
         "merged_formats": sorted(rehearsed.proof.formats),
         "merging_reason": rehearsed.proof.reason,
     }
-    return Predictor(protocol, rehearsed.proof.formats, spec.max_batch_rows, ready)
+    predictor = Predictor(protocol, rehearsed.proof.formats, spec.max_batch_rows)
+    return predictor, [json.dumps(ready).encode(), *rehearsed.replay.answers]
 
 
 def _enter(channel: Channel, phase: str) -> None:

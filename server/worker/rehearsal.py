@@ -8,7 +8,10 @@ from mlflow.pyfunc import PyFuncModel
 from server.worker.entry import WorkerSpec
 from server.worker.proof import FORMATS, Proof, prove
 from server.worker.protocol import EncodingError, InvalidInput, ModelError, Protocol
+from server.worker.replay import Replay, replay
 from server.worker.variations import row_of_signature, rows_of_example
+
+_DIFFERENCES_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +20,12 @@ class Rehearsed:
 
     Attributes:
         examples: How many examples of its own the model answered.
+        replay: What it answered to real requests.
         proof: Which requests may share a prediction.
     """
 
     examples: int
+    replay: Replay
     proof: Proof
 
 
@@ -29,22 +34,34 @@ class RehearsalFailed(Exception):
 
 
 def rehearse(protocol: Protocol, model: PyFuncModel, path: str, spec: WorkerSpec) -> Rehearsed:
-    """Have the model answer its own input example, and find out what may be merged.
+    """Have the model answer its own input example and the real requests, and find out what may be
+    merged.
 
     Args:
         path: Where the model lies.
 
     Raises:
-        RehearsalFailed: it does not answer its own example.
+        RehearsalFailed: it does not answer its own example, or answers real requests worse than
+            the version before.
     """
     example = _serving_example(model, path)
-    if example is not None:
+    if example is not None and spec.rehearse:
         try:
             request = protocol.parse("application/json", example.encode())
             protocol.encode(request, protocol.predict(request))
         except (InvalidInput, ModelError, EncodingError) as error:
             raise RehearsalFailed(f"the model fails on its own input example: {error}") from error
-    return Rehearsed(0 if example is None else 1, _proof(protocol, model, example, spec))
+    replayed = replay(protocol, spec.recorded)
+    if replayed.differences and spec.rehearse:
+        raise RehearsalFailed(_first(replayed.differences))
+    rehearsed = int(example is not None and spec.rehearse)
+    return Rehearsed(rehearsed, replayed, _proof(protocol, model, example, spec))
+
+
+def _first(differences: list[str]) -> str:
+    more = len(differences) - _DIFFERENCES_NAMED
+    tail = f" (and {more} more)" if more > 0 else ""
+    return "; ".join(differences[:_DIFFERENCES_NAMED]) + tail
 
 
 def _serving_example(model: PyFuncModel, path: str) -> str | None:

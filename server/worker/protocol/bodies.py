@@ -60,8 +60,9 @@ def read_json(body: bytes) -> tuple[Any, bool]:
         InvalidInput: the body isn't JSON, is nested too deeply, or holds an integer that is too
             long to be read in reasonable time.
     """
-    long_number = b"0" * 19 in body.translate(_DIGITS_TO_ZERO)
-    if not long_number and b"\\u0000" not in body:
+    has_long_number = b"0" * 19 in body.translate(_DIGITS_TO_ZERO)
+    has_nul = b"\\" in body and b"\\u0000" in body
+    if not has_long_number and not has_nul:
         try:
             return orjson.loads(body), True
         except orjson.JSONDecodeError:

@@ -11,7 +11,7 @@ from mlflow.types import DataType, Schema
 from server.worker.protocol.tables import Kind, Layout, columns_of
 
 # What pandas makes of text: `str` from pandas 3, `object` before.
-_TEXT = pd.Series(["text"]).dtype
+_TEXT: Any = pd.Series(["text"]).dtype
 
 
 def _kinds(*types: type) -> frozenset[Kind]:
@@ -36,16 +36,18 @@ _FITTING: dict[DataType, frozenset[Kind]] = {
 
 
 class FrameBuilder:
-    """Builds frames for a signature of named columns of scalars.
+    """Builds frames for a signature of columns of scalars.
 
     MLflow converts and copies such a frame column by column, and twice: when it parses the input
     and when it enforces the schema. The outcome is the same.
     """
 
     def __init__(self, schema: Schema) -> None:
-        self._specs: list[Any] = schema.inputs
-        self._names = tuple(str(name) for name in schema.input_names())
+        # An unnamed column goes by its place.
+        self._names: tuple[Any, ...] = tuple(schema.input_names())
         self._index = pd.Index(self._names)
+        self._types: dict[Any, Any] = dict(zip(self._names, schema.input_types(), strict=True))
+        self._required = frozenset(schema.required_input_names())
 
     def build(self, table: Any, layout: Layout) -> pd.DataFrame | None:
         """Return the frame, or `None` where MLflow's way is needed, to convert or to refuse."""
@@ -53,35 +55,31 @@ class FrameBuilder:
         kinds = dict(zip(names, layout.kinds, strict=False))
         if not len(kinds) == len(names) == len(layout.kinds):
             return None
-        specs = [spec for spec in self._specs if spec.required or spec.name in kinds]
-        if not specs or not all(kinds.get(spec.name) in _FITTING[spec.type] for spec in specs):
+        wanted = tuple(name for name in self._names if name in kinds)
+        if not wanted or not self._required.issubset(wanted):
             return None
-        try:
-            return self._build(table, layout.orient, names, specs)
-        except (OverflowError, ValueError):
+        types = [self._types[name] for name in wanted]
+        if not all(
+            kinds[name] in _FITTING[type_] for name, type_ in zip(wanted, types, strict=True)
+        ):
             return None
-
-    def _build(
-        self, table: Any, orient: str, names: Sequence[str], specs: list[Any]
-    ) -> pd.DataFrame:
-        wanted = tuple(spec.name for spec in specs)
-        # A copy, because a model may name it.
+        # A copy, because a model may give it a name.
         index = self._index.view() if wanted == self._names else pd.Index(wanted)
-        types = {spec.type for spec in specs}
-        numeric = len(types) == 1 and DataType.string not in types
-        if numeric and orient == "rows" and names == wanted:
-            return _of_block(np.array(table, dtype=_dtype(specs[0])).T, index)
-        columns = dict(zip(names, columns_of(table, orient), strict=True))
-        if numeric:
-            values = [columns[name] for name in wanted]
-            return _of_block(np.array(values, dtype=_dtype(specs[0])), index)
-        arrays = [pd.array(columns[spec.name], dtype=_dtype(spec)) for spec in specs]
-        if len(arrays) == 1:
-            return pd.DataFrame(arrays[0], columns=index, copy=False)
-        return pd.DataFrame(dict(zip(wanted, arrays, strict=True)))
+        try:
+            if len({*types}) == 1 and DataType.string not in types:
+                dtype = types[0].to_numpy()
+                if layout.orient == "rows" and names == wanted:
+                    return _of_block(np.array(table, dtype=dtype).T, index)
+                columns = dict(zip(names, columns_of(table, layout.orient), strict=True))
+                return _of_block(np.array([columns[name] for name in wanted], dtype=dtype), index)
+            columns = dict(zip(names, columns_of(table, layout.orient), strict=True))
+            return _of_columns([_array(columns[name], self._types[name]) for name in wanted], index)
+        except (OverflowError, ValueError):
+            # An integer that is too large for its column.
+            return None
 
 
-def _of_block(block: np.ndarray[Any, Any], index: "pd.Index[str]") -> pd.DataFrame:
+def _of_block(block: np.ndarray[Any, Any], index: "pd.Index[Any]") -> pd.DataFrame:
     """Make a frame of an array of shape (columns, rows), in the memory order of MLflow's.
 
     The order decides in which order a model's own arithmetic adds up, and thus the last digit.
@@ -89,5 +87,15 @@ def _of_block(block: np.ndarray[Any, Any], index: "pd.Index[str]") -> pd.DataFra
     return pd.DataFrame(np.ascontiguousarray(block).T, columns=index, copy=False)
 
 
-def _dtype(spec: Any) -> Any:
-    return _TEXT if spec.type is DataType.string else spec.type.to_numpy()
+def _of_columns(arrays: list[Any], index: "pd.Index[Any]") -> pd.DataFrame:
+    if len(arrays) == 1:
+        return pd.DataFrame(arrays[0], columns=index, copy=False)
+    frame = pd.DataFrame(dict(enumerate(arrays)))
+    frame.columns = index
+    return frame
+
+
+def _array(values: Sequence[Any], type_: DataType) -> Any:
+    if type_ is DataType.string:
+        return pd.array(values, dtype=_TEXT)
+    return np.array(values, dtype=type_.to_numpy())

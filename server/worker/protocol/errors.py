@@ -14,7 +14,7 @@ class InvalidInput(Exception):
     """
 
     def __init__(self, message: str, status: int = 400) -> None:
-        self.message = shorten(message)
+        self.message = presentable(message)
         self.status = status
         super().__init__(self.message)
 
@@ -41,16 +41,17 @@ def describe(error: BaseException) -> str:
         message = str(error)
     except Exception:  # a model's own exception class may raise anything here
         message = ""
-    return shorten(message) or type(error).__name__
+    return presentable(message) or type(error).__name__
 
 
-def shorten(message: str, longest: int = _LONGEST_MESSAGE) -> str:
-    """Keep a message from echoing a whole input back."""
-    return message if len(message) <= longest else message[:longest] + "..."
+def presentable(message: str, longest: int = _LONGEST_MESSAGE) -> str:
+    """Return a message that doesn't echo a whole input back and can be written as UTF-8."""
+    if len(message) > longest:
+        message = message[:longest] + "..."
+    # It may quote a lone surrogate.
+    return message.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def error_body(error_code: str, message: str) -> bytes:
     """Return the JSON that MLflow answers errors with: `{"error_code": ..., "message": ...}`."""
-    # A message may quote a lone surrogate, which UTF-8 can't hold.
-    text = message.encode("utf-8", "backslashreplace").decode("utf-8")
-    return orjson.dumps({"error_code": error_code, "message": text})
+    return orjson.dumps({"error_code": error_code, "message": presentable(message)})

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from mlflow.types import DataType
 
-from server.worker.protocol.errors import shorten
+from server.worker.protocol.errors import presentable
 from server.worker.protocol.parsing import FORMATS, SPLIT, Request, json_type
 from server.worker.protocol.signature import InputSignature
 
@@ -18,8 +18,8 @@ def explain(request: Request, signature: InputSignature) -> str | None:
     """Name the first value that can't be converted to the type of its column.
 
     Returns:
-        A message with the column, its type, the row and the value; `None` if it isn't a single
-        value of a column of scalars that is wrong.
+        A message with the column, its type, the row and the value; `None` if what is wrong isn't
+        a value of a column of scalars.
     """
     types = signature.scalar_columns
     if types is None or request.format not in FORMATS:
@@ -31,6 +31,8 @@ def explain(request: Request, signature: InputSignature) -> str | None:
         for row, value in enumerate(values):
             if not _converts(value, type_):
                 return f"column '{name}' takes {_TYPES[type_]}; row {row} has {_written(value)}"
+    if len(types) > 1 and request.format != SPLIT and _holds_lists(request.payload):
+        return f"rows that are lists must hold {len(types)} values each, one for each column"
     return None
 
 
@@ -83,4 +85,10 @@ def _converts(value: Any, type_: DataType) -> bool:
 def _written(value: Any) -> str:
     if isinstance(value, (dict, list)):
         return json_type(value)
-    return f"{json_type(value)}, {shorten(json.dumps(value), 40)}"
+    return (
+        f"{json_type(value)} {presentable(json.dumps(value), 40)}" if value is not None else "null"
+    )
+
+
+def _holds_lists(payload: Any) -> bool:
+    return isinstance(payload, list) and any(isinstance(row, list) for row in payload)

@@ -81,9 +81,8 @@ def _parse_json(body: bytes, signature: InputSignature) -> Request:
     params = document.get("params")
     layout = _layout(format_, payload) if plain else None
     merge_key = _merge_key(format_, layout, params) if layout and signature.stackable else None
-    return Request(
-        format_, payload, params, _rows(format_, payload), merge_key, layout, size=len(body)
-    )
+    rows = _rows(format_, payload)
+    return Request(format_, payload, params, rows, merge_key, layout, len(body))
 
 
 def _format_of(document: dict[str, Any], signature: InputSignature) -> str:
@@ -109,12 +108,14 @@ def _with_columns(format_: str, payload: Any, names: Collection[str] | None) -> 
         if unnamed and _are_rows(payload.get("data"), len(names)):
             return {**payload, "columns": list(names)}
         return payload
-    if len(names) == 1 and type(payload) in (str, int, float, bool):
+    if type(payload) is list:
+        if _are_rows(payload, len(names)):
+            return dict(zip(names, map(list, zip(*payload, strict=True)), strict=True))
+    elif type(payload) is dict:
+        if SCALARS.issuperset(map(type, payload.values())):
+            return {name: [value] for name, value in payload.items()}
+    elif len(names) == 1 and payload is not None:
         return [payload]
-    if type(payload) is dict and SCALARS.issuperset(map(type, payload.values())):
-        return {name: [value] for name, value in payload.items()}
-    if _are_rows(payload, len(names)):
-        return dict(zip(names, map(list, zip(*payload, strict=True)), strict=True))
     return payload
 
 

@@ -6,21 +6,18 @@ import inspect
 import os
 from typing import Any
 
-from mlflow.environment_variables import _MLFLOW_IS_IN_SERVING_ENVIRONMENT
+from mlflow.environment_variables import (
+    _MLFLOW_IS_IN_SERVING_ENVIRONMENT,
+    MLFLOW_DISABLE_SCHEMA_DETAILS,
+)
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
-from mlflow.pyfunc.scoring_server import infer_and_parse_data
 
-from server.worker.protocol.dataframes import FrameBuilder
 from server.worker.protocol.errors import InvalidInput, ModelError, describe
 from server.worker.protocol.explaining import explain
-from server.worker.protocol.parsing import FORMATS, INPUTS, INSTANCES, SPLIT, Request
+from server.worker.protocol.inputs import InputBuilder
+from server.worker.protocol.parsing import Request
 from server.worker.protocol.signature import InputSignature
-
-# An array of text made of a body this small takes some tens of megabytes at most.
-_SMALL_BODY = 10_000
-_MOST_ARRAY_BYTES = 1 << 30
-_BYTES_PER_CHARACTER = 4
 
 
 class Predictor:
@@ -30,13 +27,9 @@ class Predictor:
         # MLflow's server does so too: it makes type hints accept dates and bytes written as JSON.
         os.environ[_MLFLOW_IS_IN_SERVING_ENVIRONMENT.name] = "true"
         self._signature = signature
-        self._model = _guarded(model, signature.from_type_hint)
-        self._unenforced = _without_input_schema(self._model)
-        self._frames = (
-            FrameBuilder(signature.schema)
-            if signature.schema is not None and signature.scalar_columns
-            else None
-        )
+        self._inputs = InputBuilder(signature)
+        self._enforcing = _guarded(model, signature.from_type_hint)
+        self._trusting = _without_input_schema(self._enforcing)
 
     def predict(self, request: Request) -> Any:
         """Return what the model answers.
@@ -46,56 +39,21 @@ class Predictor:
             ModelError: the model raised.
         """
         try:
-            frame = self._fitting_frame(request)
-            if frame is not None:
-                return self._unenforced.predict(frame, params=request.params)
-            return self._model.predict(self._parsed(request), params=request.params)
+            data, fits = self._inputs.build(request)
+            model = self._trusting if fits else self._enforcing
+            return model.predict(data, params=request.params)
         except (InvalidInput, ModelError):
             raise
         except Exception as error:
-            reason = explain(request, self._signature) or describe(_cause(error))
-            raise InvalidInput(reason) from error
+            raise InvalidInput(self._reason(request, error)) from error
 
-    def _fitting_frame(self, request: Request) -> Any:
-        if self._frames is None or request.layout is None:
-            return None
-        return self._frames.build(request.table, request.layout)
-
-    def _parsed(self, request: Request) -> Any:
-        if request.format not in FORMATS:
-            return request.payload
-        if self._signature.from_type_hint:
-            # The model gets this very value. One that changes its input and then fails in a merged
-            # request must not spoil it for the requests of which that was made.
-            return request.payload if request.layout is None else copy.deepcopy(request.payload)
-        if request.size > _SMALL_BODY and request.format in (INSTANCES, INPUTS):
-            _refuse_huge_text_arrays(request.payload)
-        schema: Any = self._signature.schema
-        return infer_and_parse_data({request.format: request.payload}, schema)
-
-
-def _refuse_huge_text_arrays(payload: Any) -> None:
-    """Refuse what would take far more memory than it has bytes.
-
-    MLflow makes numpy arrays of text, where every cell takes as much room as the longest.
-    """
-    arrays = payload.values() if isinstance(payload, dict) else [payload]
-    for array in arrays:
-        cells = longest = 0
-        rest = [array]
-        while rest:
-            value = rest.pop()
-            if isinstance(value, (list, dict)):
-                rest.extend(value.values() if isinstance(value, dict) else value)
-                continue
-            cells += 1
-            if isinstance(value, str):
-                longest = max(longest, len(value))
-        if cells * longest * _BYTES_PER_CHARACTER > _MOST_ARRAY_BYTES:
-            raise InvalidInput(
-                f"an array of {cells} texts, each with room for the longest of {longest} "
-                f"characters, is too large: send fewer, or send them as '{SPLIT}'"
-            )
+    def _reason(self, request: Request, error: Exception) -> str:
+        if MLFLOW_DISABLE_SCHEMA_DETAILS.get():  # type: ignore[no-untyped-call]
+            return describe(error)
+        # MLflow's message for these repeats the whole input; what it was raised for says why.
+        wrapped = getattr(error, "error_class", None) == "SCHEMA_ENFORCEMENT_FAILED"
+        cause = (wrapped and error.__context__) or error
+        return explain(request, self._signature) or describe(cause)
 
 
 def _guarded(model: PyFuncModel, from_type_hint: bool) -> PyFuncModel:
@@ -122,21 +80,14 @@ def _guarded(model: PyFuncModel, from_type_hint: bool) -> PyFuncModel:
 def _without_input_schema(model: PyFuncModel) -> PyFuncModel:
     """Return a copy of the model that takes its input as it is.
 
-    It does all else that `PyFuncModel.predict` does: prediction context, parameters, the choice of
-    what to call and how.
+    It does all else that `PyFuncModel.predict` does: the prediction context, the parameters, and
+    the choice of what to call and how.
     """
     metadata = copy.copy(model.metadata)
     if metadata.signature is not None:
         signature = copy.copy(metadata.signature)
         signature.inputs = None
         metadata.signature = signature
-    unenforced = copy.copy(model)
-    unenforced._model_meta = metadata
-    return unenforced
-
-
-def _cause(error: Exception) -> BaseException:
-    # MLflow's message for these repeats the whole input; what it was raised for says why.
-    if getattr(error, "error_class", None) == "SCHEMA_ENFORCEMENT_FAILED" and error.__context__:
-        return error.__context__
-    return error
+    trusting = copy.copy(model)
+    trusting._model_meta = metadata
+    return trusting

@@ -28,6 +28,10 @@ class Layout(NamedTuple):
     kinds: tuple[Kind, ...]
 
 
+_ONE_VALUE = {kind: Layout("values", None, (kind,)) for kind in SCALARS}
+"""For the commonest request of all, a single value."""
+
+
 def layout_of(table: Any, columns: Any = None) -> Layout | None:
     """Return the layout of a parsed JSON value, or `None` if it isn't a table of scalars.
 
@@ -45,6 +49,8 @@ def layout_of(table: Any, columns: Any = None) -> Layout | None:
         return None
     if type(table[0]) is dict:
         return _layout_of_records(table)
+    if len(table) == 1:
+        return _ONE_VALUE.get(type(table[0]))
     kind = _kind(table)
     return Layout("values", None, (kind,)) if kind else None
 
@@ -100,11 +106,12 @@ def _kinds_of_rows(rows: list[list[Any]], width: int) -> tuple[Kind, ...] | None
     if len(rows) == 1:
         types = (*map(type, rows[0]),)
         return types if types and SCALARS.issuperset(types) else None
-    # Most tables hold one type: looking at the whole is faster than at each column.
-    whole = _kind(chain.from_iterable(rows))
-    if isinstance(whole, type):
-        return (whole,) * width
-    return _kinds_of_columns(zip(*rows, strict=True)) if whole else None
+    if len({*map(type, rows[0])}) == 1:
+        # A table of one type, most likely: looking at the whole is faster than at each column.
+        kind = _kind(chain.from_iterable(rows))
+        if isinstance(kind, type):
+            return (kind,) * width
+    return _kinds_of_columns(zip(*rows, strict=True))
 
 
 def _kinds_of_columns(columns: Iterable[Sequence[Any]]) -> tuple[Kind, ...] | None:

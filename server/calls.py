@@ -1,0 +1,56 @@
+"""A request on its way through a release, and the batches that go to workers."""
+
+import asyncio
+from typing import TYPE_CHECKING, TypeAlias
+
+from server.errors import ServingError
+from server.worker.frames import Answer
+
+if TYPE_CHECKING:
+    from server.release import Release
+
+Answered: TypeAlias = "asyncio.Future[tuple[Answer, Release]]"
+"""Brings the answer and the release that gave it."""
+
+
+class Call:
+    """A request on its way to a worker and back.
+
+    Attributes:
+        answer: Done with the worker's answer, or with a `ServingError`.
+        alone: Whether it must be predicted by itself, as its worker died or hung before.
+        due: Loop time until which a worker must have taken it.
+    """
+
+    __slots__ = ("alone", "answer", "body", "content_type", "due", "request_id")
+
+    def __init__(
+        self,
+        content_type: bytes,
+        request_id: bytes,
+        body: bytes,
+        due: float,
+        answer: Answered,
+    ) -> None:
+        self.content_type = content_type
+        self.request_id = request_id
+        self.body = body
+        self.due = due
+        self.answer = answer
+        self.alone = False
+
+
+class Batch:
+    """What a worker holds: the calls by their place in the frame, until each is answered."""
+
+    __slots__ = ("calls", "due")
+
+    def __init__(self, calls: list[Call], due: float) -> None:
+        self.calls: dict[int, Call] = dict(enumerate(calls))
+        self.due = due
+
+
+def refuse(call: Call, error: ServingError) -> None:
+    """Answer a call with an error, unless it has been answered."""
+    if not call.answer.done():
+        call.answer.set_exception(error)
