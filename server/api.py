@@ -9,6 +9,7 @@ from server.authorization import refuse_unauthorized
 from server.errors import RegistryDown, ReloadFailed, VersionNotFound
 from server.http_errors import RETRY_AFTER_SECONDS
 from server.keys import DEPLOYMENT, METRICS, READINESS, SETTINGS, WATCHER
+from server.openapi import describe
 from server.settings import mlflow_version
 from server.swaps import Swap, Trigger
 
@@ -108,6 +109,15 @@ async def metrics(request: web.Request) -> web.Response:
     """Counters and gauges in Prometheus' text format."""
     body, content_type = request.app[METRICS].exposition()
     return web.Response(body=body, headers={"Content-Type": content_type})
+
+
+@routes.get("/openapi.json")
+async def openapi(request: web.Request) -> web.Response:
+    """The description of these routes; it changes with the version."""
+    release = request.app[DEPLOYMENT].release
+    label = release.model.label if release else None
+    model = release.ready.model if release and release.ready else None
+    return _json(200, describe(request.app[SETTINGS].name, label, model))
 
 
 @routes.post("/reload")

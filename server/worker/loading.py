@@ -1,5 +1,6 @@
 """Fetching and loading one concrete model version."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ import mlflow.pyfunc
 from mlflow.pyfunc import PyFuncModel
 
 from server.worker.entry import WorkerSpec
+
+# In characters of JSON; the description of the routes shows the example.
+_LARGEST_EXAMPLE = 64 * 1024
 
 
 def fetch(spec: WorkerSpec) -> str:
@@ -36,8 +40,12 @@ def load(path: str) -> PyFuncModel:
     return model
 
 
-def describe(model: PyFuncModel) -> dict[str, Any]:
-    """What `/info` shows of a loaded model, as values that JSON holds."""
+def describe(model: PyFuncModel, example: str | None) -> dict[str, Any]:
+    """What the gateway tells of a loaded model, as values that JSON holds.
+
+    Args:
+        example: A request that the model brought as its input example.
+    """
     metadata = model.metadata
     signature = metadata.signature.to_dict() if metadata.signature is not None else None
     return {
@@ -47,4 +55,5 @@ def describe(model: PyFuncModel) -> dict[str, Any]:
         "mlflow_version": metadata.mlflow_version,
         "flavors": sorted(metadata.flavors),
         "signature": signature,
+        "example": json.loads(example) if example and len(example) <= _LARGEST_EXAMPLE else None,
     }

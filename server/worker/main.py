@@ -25,7 +25,7 @@ from server.worker.entry import WorkerSpec
 from server.worker.frames import Kind
 from server.worker.loading import describe, fetch, load
 from server.worker.protocol import Protocol
-from server.worker.rehearsal import rehearse
+from server.worker.rehearsal import rehearse, serving_example
 
 LOADING_NICENESS = 10
 # What the process gets to end by itself once the gateway has closed its end.
@@ -92,10 +92,11 @@ def _load(channel: Channel, spec: WorkerSpec) -> tuple[Predictor, list[bytes]]:
     model = load(path)
     protocol = Protocol(model)
     _enter(channel, "rehearsal")
-    rehearsed = rehearse(protocol, model, path, spec)
+    example = serving_example(model, path)
+    rehearsed = rehearse(protocol, model, example, spec)
     ready = {
         "path": path,
-        "model": describe(model),
+        "model": describe(model, example),
         "rehearsed": rehearsed.examples + len(spec.recorded),
         "answers_changed": rehearsed.replay.changed,
         "merged_formats": sorted(rehearsed.proof.formats),

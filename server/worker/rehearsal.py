@@ -33,18 +33,19 @@ class RehearsalFailed(Exception):
     """The version does not answer what it should."""
 
 
-def rehearse(protocol: Protocol, model: PyFuncModel, path: str, spec: WorkerSpec) -> Rehearsed:
+def rehearse(
+    protocol: Protocol, model: PyFuncModel, example: str | None, spec: WorkerSpec
+) -> Rehearsed:
     """Have the model answer its own input example and the real requests, and find out what may be
     merged.
 
     Args:
-        path: Where the model lies.
+        example: The body of a request that the model brought as its input example.
 
     Raises:
         RehearsalFailed: it does not answer its own example, or answers real requests worse than
             the version before.
     """
-    example = _serving_example(model, path)
     if example is not None and spec.rehearse:
         try:
             request = protocol.parse("application/json", example.encode())
@@ -64,7 +65,12 @@ def _first(differences: list[str]) -> str:
     return "; ".join(differences[:_DIFFERENCES_NAMED]) + tail
 
 
-def _serving_example(model: PyFuncModel, path: str) -> str | None:
+def serving_example(model: PyFuncModel, path: str) -> str | None:
+    """Return the model's input example as the body of a request, if it has one.
+
+    Args:
+        path: Where the model lies.
+    """
     example: str | None = model.metadata.get_serving_input(path)
     if example is None and model.input_example is not None:
         # Logged by an MLflow older than 2.16, which kept no example of a request.

@@ -25,12 +25,12 @@ def explain(request: Request, signature: InputSignature) -> str | None:
     if types is None or request.format not in FORMATS:
         return None
     for name, values in _columns(request, tuple(types)):
-        type_ = types.get(name)
-        if type_ is None:
+        if not isinstance(name, str) or name not in types:
             continue
         for row, value in enumerate(values):
-            if not _converts(value, type_):
-                return f"column '{name}' takes {_TYPES[type_]}; row {row} has {_written(value)}"
+            if not _converts(value, types[name]):
+                takes = _TYPES[types[name]]
+                return f"column '{name}' takes {takes}; row {row} has {_written(value)}"
     if len(types) > 1 and request.format != SPLIT and _holds_lists(request.payload):
         return f"rows that are lists must hold {len(types)} values each, one for each column"
     return None
@@ -48,7 +48,7 @@ _TYPES = {
 }
 
 
-def _columns(request: Request, names: tuple[str, ...]) -> Iterator[tuple[str, Sequence[Any]]]:
+def _columns(request: Request, names: tuple[str, ...]) -> Iterator[tuple[Any, Sequence[Any]]]:
     """Yield each column with its values, of any shape of table that has some."""
     payload = request.payload
     if request.format == SPLIT and isinstance(payload, dict):

@@ -1,0 +1,49 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+
+help: ## Show what there is to make.
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
+
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[sklearn,test]'
+	@touch $@
+
+install: $(INSTALLED) ## Make .venv and install everything into it.
+
+demo: $(INSTALLED) ## Start MLflow, two trained models and their servers.
+	$(BIN)/python -m demo
+
+test: $(INSTALLED) lint ## Lint, check types and run the tests.
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED) ## Lint and check types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## Format the code.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(INSTALLED) ## Measure throughput against other servers.
+	$(BIN)/python -m benchmarks throughput
+
+bench-swap: $(INSTALLED) ## Measure latency while versions are swapped.
+	$(BIN)/python -m benchmarks swap
+
+bench-payloads: $(INSTALLED) ## Measure large requests.
+	$(BIN)/python -m benchmarks payloads
+
+test-containers: $(INSTALLED) ## Build the images and try the whole stack; needs a Docker engine.
+	$(BIN)/python -m pytest -m containers tests/containers
+
+clean: ## Remove everything that was made.
+	rm -rf $(VENV) .bench .demo .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+
+.PHONY: help install demo test lint format bench bench-swap bench-payloads test-containers clean

@@ -1,0 +1,253 @@
+"""The OpenAPI description, made from the signature and example of the version that serves."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from server import __version__
+
+Schema = dict[str, Any]
+
+_JSON = "application/json"
+
+# The type names are those of `mlflow.types.DataType`, as a signature's JSON has them.
+_SCALARS: Mapping[str, Schema] = {
+    "boolean": {"type": "boolean"},
+    "integer": {"type": "integer", "minimum": -(2**31), "maximum": 2**31 - 1},
+    "long": {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+    "float": {"type": "number"},
+    "double": {"type": "number"},
+    "string": {"type": "string"},
+    "binary": {"type": "string", "contentEncoding": "base64"},
+    "datetime": {"type": "string", "format": "date-time"},
+    "any": {},
+}
+
+_ERRORS: Mapping[str, str] = {
+    "400": "The body does not fit, or the model raised on it; the message says what to change.",
+    "408": "The body did not arrive in time.",
+    "413": "The body is too large.",
+    "415": "The content type is not JSON, CSV or Parquet.",
+    "500": "The model's process died of this request, or its answer could not be written.",
+    "503": "No model serves yet, or too many requests wait.",
+    "504": "The prediction took too long.",
+}
+
+
+def describe(name: str, label: str | None, model: Mapping[str, Any] | None) -> Schema:
+    """Return the OpenAPI 3.1 document.
+
+    Args:
+        name: The model's name.
+        label: The version that serves, or None.
+        model: What a worker told of it: `signature` and `example`.
+    """
+    signature = (model or {}).get("signature") or {}
+    example = (model or {}).get("example")
+    version = label or "none"
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": name,
+            "version": version,
+            "description": f"Predictions of the MLflow model {name!r}; version {version} serves.",
+            "x-server-version": __version__,
+        },
+        "paths": {
+            "/invocations": {"post": _invocations(signature, example)},
+            "/reload": {"post": _reload()},
+            "/health": {"get": _health("Whether this server should get requests")},
+            "/ping": {"get": _health("The same as /health, as MLflow's own server has it")},
+            "/livez": {"get": _get("Whether the process lives", {"type": "object"})},
+            "/info": {"get": _get("What serves, and how the last reload went", {"type": "object"})},
+            "/version": {"get": _get("The MLflow version", {"type": "string"}, "text/plain")},
+            "/metrics": {"get": _get("Prometheus metrics", {"type": "string"}, "text/plain")},
+            "/openapi.json": {"get": _get("This description", {"type": "object"})},
+        },
+        "components": {"schemas": {"Error": _ERROR}},
+    }
+
+
+_ERROR: Schema = {
+    "type": "object",
+    "required": ["error_code", "message"],
+    "properties": {"error_code": {"type": "string"}, "message": {"type": "string"}},
+}
+
+
+def _invocations(signature: Mapping[str, Any], example: Any) -> Schema:
+    content: Schema = {"schema": _request(signature)}
+    if example is not None:
+        content["example"] = example
+    return {
+        "summary": "Predict",
+        "requestBody": {
+            "required": True,
+            "content": {
+                _JSON: content,
+                "text/csv": {"schema": {"type": "string"}},
+                "application/vnd.apache.parquet": {"schema": {"type": "string"}},
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "The predictions; without the wrapper for chat and completions.",
+                "headers": {
+                    "X-Model-Version": {
+                        "description": "The version that answered.",
+                        "schema": {"type": "string"},
+                    }
+                },
+                "content": {_JSON: {"schema": {}}},
+            },
+            **{status: _error(text) for status, text in _ERRORS.items()},
+        },
+    }
+
+
+def _request(signature: Mapping[str, Any]) -> Schema:
+    inputs = json.loads(signature.get("inputs") or "[]")
+    params = json.loads(signature.get("params") or "[]")
+    columns = [column for column in inputs if column.get("name") and column["type"] != "tensor"]
+    forms = _forms_of_columns(columns) if columns and len(columns) == len(inputs) else _FORMS
+    common = {"params": _params(params)} if params else {}
+    return {
+        "oneOf": [
+            {
+                "type": "object",
+                "required": [name],
+                "properties": {name: schema, **common},
+                "additionalProperties": False,
+            }
+            for name, schema in forms.items()
+        ]
+    }
+
+
+_ROWS: Schema = {"type": "array", "items": {}}
+_FORMS: Mapping[str, Schema] = {
+    "dataframe_split": {
+        "type": "object",
+        "required": ["data"],
+        "properties": {"columns": _ROWS, "index": _ROWS, "data": _ROWS},
+    },
+    "dataframe_records": {"type": "array", "items": {"type": "object"}},
+    "instances": {},
+    "inputs": {},
+}
+
+
+def _forms_of_columns(columns: list[Mapping[str, Any]]) -> Mapping[str, Schema]:
+    names = [column["name"] for column in columns]
+    values = {column["name"]: _value(column) for column in columns}
+    record = {
+        "type": "object",
+        "required": [column["name"] for column in columns if column.get("required", True)],
+        "properties": values,
+    }
+    rows = {
+        "type": "array",
+        "minItems": 1,
+        "items": {
+            "type": "array",
+            "prefixItems": list(values.values()),
+            "minItems": len(names),
+            "maxItems": len(names),
+        },
+    }
+    split = {
+        "type": "object",
+        "required": ["columns", "data"],
+        "properties": {"columns": {"const": names}, "data": rows},
+        "additionalProperties": False,
+    }
+    records = {"type": "array", "minItems": 1, "items": record}
+    plain = {"type": "array", "minItems": 1, "items": values[names[0]]}
+    listed = {"anyOf": [records, plain]} if len(names) == 1 else records
+    return {
+        "dataframe_split": split,
+        "dataframe_records": records,
+        "instances": listed,
+        "inputs": listed,
+    }
+
+
+def _value(column: Mapping[str, Any]) -> Schema:
+    kind = column["type"]
+    if kind == "array":
+        schema: Schema = {"type": "array", "items": _value(column["items"])}
+    elif kind == "map":
+        schema = {"type": "object", "additionalProperties": _value(column["values"])}
+    elif kind == "object":
+        properties = column["properties"]
+        schema = {
+            "type": "object",
+            "required": [k for k, v in properties.items() if v.get("required", True)],
+            "properties": {k: _value(v) for k, v in properties.items()},
+        }
+    else:
+        schema = dict(_SCALARS.get(kind, {}))
+    if column.get("required", True) or not schema:
+        return schema
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _params(params: list[Mapping[str, Any]]) -> Schema:
+    properties = {}
+    for param in params:
+        value = _value({"type": param["type"]})
+        if param.get("shape"):
+            value = {"type": "array", "items": value}
+        properties[param["name"]] = {**value, "default": param.get("default")}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _reload() -> Schema:
+    body = {"type": "object", "required": ["status", "message", "model_uri", "version_changed"]}
+    failed = {
+        "404": "The registry has no such version.",
+        "500": "The new version would not load or failed its rehearsal; the old one serves on.",
+        "503": "The registry can't be reached.",
+    }
+    return {
+        "summary": "Swap to what the registry names now",
+        "parameters": [
+            {
+                "name": "force",
+                "in": "query",
+                "description": "Skip the rehearsal.",
+                "schema": {"type": "boolean", "default": False},
+            }
+        ],
+        "responses": {
+            "200": {"description": "Done.", "content": {_JSON: {"schema": body}}},
+            "401": _error("The reload token is missing or wrong."),
+            **{
+                status: {"description": text, "content": {_JSON: {"schema": body}}}
+                for status, text in failed.items()
+            },
+        },
+    }
+
+
+def _health(summary: str) -> Schema:
+    schema = {"type": "object", "required": ["status", "model_name", "model_uri"]}
+    return {
+        "summary": summary,
+        "responses": {
+            "200": {"description": "A model serves.", "content": {_JSON: {"schema": schema}}},
+            "503": {"description": "None does.", "content": {_JSON: {"schema": schema}}},
+        },
+    }
+
+
+def _get(summary: str, schema: Schema, content_type: str = _JSON) -> Schema:
+    return {
+        "summary": summary,
+        "responses": {"200": {"description": "OK.", "content": {content_type: {"schema": schema}}}},
+    }
+
+
+def _error(description: str) -> Schema:
+    reference = {"$ref": "#/components/schemas/Error"}
+    return {"description": description, "content": {_JSON: {"schema": reference}}}
