@@ -1,6 +1,7 @@
 """A request on its way through a release, and the batches that go to workers."""
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, TypeAlias
 
 from server.errors import ServingError
@@ -41,13 +42,20 @@ class Call:
 
 
 class Batch:
-    """What a worker holds: the calls by their place in the frame, until each is answered."""
+    """What a worker gets at once.
 
-    __slots__ = ("calls", "due")
+    Attributes:
+        calls: The calls by their place in the frame, until each is answered.
+        size: How many calls it began with.
+        due: Loop time until which the worker must have answered; set when it begins.
+    """
 
-    def __init__(self, calls: list[Call], due: float) -> None:
+    __slots__ = ("calls", "due", "size")
+
+    def __init__(self, calls: list[Call]) -> None:
         self.calls: dict[int, Call] = dict(enumerate(calls))
-        self.due = due
+        self.size = len(calls)
+        self.due = math.inf
 
 
 def refuse(call: Call, error: ServingError) -> None:

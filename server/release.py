@@ -1,8 +1,6 @@
 """A release: one model version, its workers, and the requests that wait for them."""
 
 import asyncio
-import math
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,29 +8,21 @@ from typing import Any
 
 import structlog
 
-from server.calls import Answered, Batch, Call, refuse
+from server.calls import Answered
 from server.cores import threads_per_worker
 from server.crashes import CrashRecord
+from server.dispatcher import Dispatcher
 from server.errors import (
     LoadFailed,
     NotServing,
-    PredictionTimeout,
-    QueueFull,
-    ServingError,
-    WorkerDied,
 )
 from server.forkserver import ForkServer
 from server.scratch import remove_tree
 from server.settings import Settings
 from server.traffic import RecentRequests
 from server.worker.entry import RecordedRequest, WorkerSpec
-from server.worker.frames import Answer, Outcome
 from server.worker_process import Ready, State, WorkerProcess
 from watcher.versions import ModelVersion
-
-# A batch larger than this takes a worker long enough that what comes after it should wait for
-# another one.
-_BATCH_BYTES = 1024 * 1024
 
 log = structlog.get_logger("server.release")
 
@@ -92,14 +82,7 @@ class Release:
         self._on_given_up = on_given_up
         self._loop = asyncio.get_running_loop()
         self._workers: list[WorkerProcess] = []
-        self._idle: deque[WorkerProcess] = deque()
-        self._queue: deque[Call] = deque()
-        self._batches: dict[WorkerProcess, Batch] = {}
-        self._merging = False
-        self._dispatching = False
-        self._watch: asyncio.TimerHandle | None = None
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._dispatcher = Dispatcher(self, settings, recent)
         self._crashes = CrashRecord()
         self._replacing: set[asyncio.Task[None]] = set()
         self._stopped = False
@@ -132,7 +115,7 @@ class Release:
     @property
     def waiting(self) -> int:
         """How many requests no worker has taken yet."""
-        return len(self._queue)
+        return self._dispatcher.waiting
 
     def submit(self, content_type: bytes, request_id: bytes, body: bytes) -> Answered:
         """Queue a request; the future brings the worker's answer or a `ServingError`.
@@ -140,44 +123,30 @@ class Release:
         Raises:
             QueueFull: as many requests wait as may.
         """
-        if len(self._queue) >= self._settings.max_queue:
-            raise QueueFull(f"{len(self._queue)} requests are waiting")
-        due = self._loop.time() + self._settings.request_timeout_seconds
-        call = Call(content_type, request_id, body, due, self._loop.create_future())
-        self.adopt(call)
-        return call.answer
+        return self._dispatcher.submit(content_type, request_id, body)
 
     def hand_over(self, other: "Release") -> None:
         """Have another release answer what waits here and no worker has taken."""
-        while self._queue:
-            other.adopt(self._queue.popleft())
-
-    def adopt(self, call: Call) -> None:
-        """Queue a call that came to another release."""
-        self._queue.append(call)
-        self._empty.clear()
-        self._schedule()
+        self._dispatcher.hand_over(other._dispatcher)
 
     async def drain(self, timeout: float) -> None:
         """Wait until every request is answered, at most `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout):
-                await self._empty.wait()
+                await self._dispatcher.empty.wait()
         except TimeoutError:
-            held = len(self._queue) + sum(len(b.calls) for b in self._batches.values())
-            log.warning("drain_timed_out", version=self.model.display, unanswered=held)
+            log.warning(
+                "drain_timed_out",
+                version=self.model.display,
+                unanswered=self._dispatcher.unanswered,
+            )
 
     async def stop(self) -> None:
         """End the workers and remove the directory; what is unanswered is refused."""
         self._stopped = True
         for task in self._replacing:
             task.cancel()
-        if self._watch is not None:
-            self._watch.cancel()
-        for call in [*self._queue, *(c for b in self._batches.values() for c in b.calls.values())]:
-            refuse(call, NotServing("this version was stopped before it could answer"))
-        self._queue.clear()
-        self._batches.clear()
+        self._dispatcher.close(NotServing("this version was stopped before it could answer"))
         await asyncio.gather(*(worker.stop() for worker in self._workers))
         await asyncio.to_thread(remove_tree, self._directory)
 
@@ -187,7 +156,10 @@ class Release:
 
     async def _start_worker(self, recorded: tuple[RecordedRequest, ...] = ()) -> Ready:
         worker = WorkerProcess(
-            self.model.display, self._take_answers, self._worker_idle, self._worker_lost
+            self.model.display,
+            self._dispatcher.take_answers,
+            self._dispatcher.batch_done,
+            self._worker_lost,
         )
         self._workers.append(worker)
         try:
@@ -198,7 +170,7 @@ class Release:
             worker.kill()
             await asyncio.shield(worker.stop())
             raise
-        self._worker_idle(worker, bool(ready.merged_formats))
+        self._dispatcher.add(worker, merging=bool(ready.merged_formats))
         return ready
 
     def _spec(self, recorded: tuple[RecordedRequest, ...]) -> WorkerSpec:
@@ -216,78 +188,10 @@ class Release:
             recorded=recorded,
         )
 
-    def _schedule(self) -> None:
-        """Dispatch once the loop has read what else has arrived: that goes into the same batch."""
-        if not self._dispatching and self._idle:
-            self._dispatching = True
-            self._loop.call_soon(self._dispatch)
-        if self._watch is None:
-            self._watch = self._loop.call_later(self._watch_interval(), self._look_for_overdue)
-
-    def _dispatch(self) -> None:
-        self._dispatching = False
-        while self._queue and self._idle:
-            share = math.ceil(len(self._queue) / len(self._idle))
-            calls = self._take(share)
-            if not calls:
-                return
-            worker = self._idle.popleft()
-            patience = self._settings.request_timeout_seconds
-            if len(calls) > 1:
-                # Time is left to ask each alone, should one of them make the model hang.
-                patience /= 2
-            self._batches[worker] = Batch(calls, self._loop.time() + patience)
-            parts: list[bytes] = []
-            for call in calls:
-                parts += (call.content_type, call.request_id, call.body)
-            worker.send(parts)
-
-    def _take(self, most: int) -> list[Call]:
-        """Take the next batch out of the queue: what is first, and what may go with it."""
-        queue = self._queue
-        calls: list[Call] = []
-        size = 0
-        if not self._merging:
-            most = 1
-        while queue and len(calls) < min(most, self._settings.max_batch_rows):
-            call = queue[0]
-            size += len(call.body)
-            if calls and (call.alone or size > _BATCH_BYTES):
-                break
-            queue.popleft()
-            if not call.answer.done():
-                calls.append(call)
-                if call.alone:
-                    break
-        return calls
-
-    def _take_answers(self, worker: WorkerProcess, answers: list[Answer]) -> None:
-        calls = self._batches[worker].calls
-        for answer in answers:
-            call = calls.pop(answer.place)
-            if not call.answer.done():
-                call.answer.set_result((answer, self))
-        # One of a batch is enough to rehearse with, and costs the others nothing.
-        if answer.outcome is Outcome.OK:
-            self._recent.note(call.content_type, call.body, answer.body)
-
-    def _worker_idle(self, worker: WorkerProcess, merging: bool) -> None:
-        self._batches.pop(worker, None)
-        self._merging = merging
-        self._idle.append(worker)
-        if self._queue:
-            # At once rather than on the loop's next turn: the worker waits.
-            self._dispatch()
-        elif not self._batches:
-            self._empty.set()
-
     def _worker_lost(self, worker: WorkerProcess) -> None:
-        """Ask again what the worker held, and start another one."""
+        """Have another worker answer what this one held, and start one in its place."""
         self._workers.remove(worker)
-        if worker in self._idle:
-            self._idle.remove(worker)
-        if (batch := self._batches.pop(worker, None)) is not None:
-            self._ask_again(list(batch.calls.values()), WorkerDied("the model's process died"))
+        self._dispatcher.remove(worker)
         if self._stopped:
             return
         self.workers_lost += 1
@@ -320,49 +224,3 @@ class Release:
         if self._crashes.too_many:
             self._on_given_up(self)
         return pause
-
-    def _ask_again(self, calls: list[Call], error: ServingError) -> None:
-        """Put calls back in front of the queue, each to be predicted alone; what was alone before
-        is the one at fault."""
-        due = self._loop.time() + self._settings.request_timeout_seconds
-        for call in reversed(calls):
-            if call.alone:
-                refuse(call, error)
-            else:
-                call.alone = True
-                call.due = due
-                self._queue.appendleft(call)
-        if self._queue:
-            self._schedule()
-        elif not self._batches:
-            self._empty.set()
-
-    def _watch_interval(self) -> float:
-        return min(1.0, self._settings.request_timeout_seconds / 10)
-
-    def _look_for_overdue(self) -> None:
-        """End workers that hang, and refuse what has waited too long."""
-        self._watch = None
-        now = self._loop.time()
-        for worker, batch in list(self._batches.items()):
-            if batch.due <= now:
-                self._end_hung(worker, batch)
-        while self._queue and self._queue[0].due <= now:
-            refuse(self._queue.popleft(), QueueFull("no worker was free in time"))
-        if self._queue or self._batches:
-            self._watch = self._loop.call_later(self._watch_interval(), self._look_for_overdue)
-        else:
-            self._empty.set()
-
-    def _end_hung(self, worker: WorkerProcess, batch: Batch) -> None:
-        """Kill a worker that is overdue. A request that it held by itself has had its time; of
-        several, each is asked alone, as one of them may be at fault."""
-        log.warning(
-            "worker_hung", version=self.model.display, pid=worker.pid, requests=len(batch.calls)
-        )
-        if len(batch.calls) == 1:
-            for call in batch.calls.values():
-                refuse(call, PredictionTimeout("the model took too long over this request"))
-            batch.calls.clear()
-        batch.due = math.inf
-        worker.kill()

@@ -64,13 +64,12 @@ class Ready:
 class WorkerProcess(asyncio.Protocol):
     """One worker process and the socket pair to it.
 
-    Verbs in the order in which they are called: `start`, `ready`, then `send` whenever the state is
-    IDLE, `stop`.
+    Verbs in the order in which they are called: `start`, `ready`, then `send`, and `stop`.
 
     Args:
         version: The version that it is to serve, for the log.
         on_answers: Called with what the worker answered of the batch that it holds.
-        on_idle: Called when it has answered all of its batch. The argument says whether it may get
+        on_done: Called when it has answered all of a batch. The argument says whether it may get
             merged batches from now on.
         on_lost: Called once when the worker is lost after it was ready.
     """
@@ -79,18 +78,19 @@ class WorkerProcess(asyncio.Protocol):
         self,
         version: str,
         on_answers: Callable[["WorkerProcess", list[Answer]], None],
-        on_idle: Callable[["WorkerProcess", bool], None],
+        on_done: Callable[["WorkerProcess", bool], None],
         on_lost: Callable[["WorkerProcess"], None],
     ) -> None:
         self.version = version
         self.state = State.STARTING
         self.pid = 0
         self._on_answers = on_answers
-        self._on_idle = on_idle
+        self._on_done = on_done
         self._on_lost = on_lost
         self._phase = "start"
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[Ready] = self._loop.create_future()
+        self._held = 0
         self._stopping = False
         self._process: ForkServerProcess | None = None
         self._transport: asyncio.Transport | None = None
@@ -141,10 +141,12 @@ class WorkerProcess(asyncio.Protocol):
             raise LoadFailed(self._phase, f"not done after {timeout:g} s") from None
 
     def send(self, parts: Sequence[bytes]) -> None:
-        """Send a batch: content type, request id and body of each request."""
-        assert self.state is State.IDLE
+        """Send a batch: content type, request id and body of each request. One that holds a batch
+        already begins with this one as soon as it has answered that."""
+        assert self.state in (State.IDLE, State.BUSY)
         assert self._transport is not None
         self.state = State.BUSY
+        self._held += 1
         self._transport.write(b"".join(frames.encode(Kind.PREDICT, parts)))
 
     async def stop(self) -> None:
@@ -204,8 +206,10 @@ class WorkerProcess(asyncio.Protocol):
             self._on_answers(self, frames.decode_answers(parts))
         elif kind is Kind.DONE:
             if self.state is State.BUSY:
-                self.state = State.IDLE
-                self._on_idle(self, not parts[0])
+                self._held -= 1
+                if self._held == 0:
+                    self.state = State.IDLE
+                self._on_done(self, not parts[0])
         elif kind is Kind.PHASE:
             self._phase = str(parts[0], "utf-8")
         elif kind is Kind.READY:

@@ -126,12 +126,16 @@ def _are_rows(table: Any, width: int) -> bool:
 
 
 def _layout(format_: str, payload: Any) -> Layout | None:
-    if format_ != SPLIT:
+    if format_ in (INSTANCES, INPUTS):
         return layout_of(payload)
+    if format_ == RECORDS:
+        layout = layout_of(payload)
+        return layout if layout and layout.orient == "records" else None
     # With an index of the client's own, pandas may match rows by it.
     if type(payload) is not dict or not payload.keys() <= {"columns", "data"}:
         return None
-    return layout_of(payload.get("data"), payload.get("columns"))
+    layout = layout_of(payload.get("data"), payload.get("columns"))
+    return layout if layout and layout.orient == "rows" else None
 
 
 def _rows(format_: str, payload: Any) -> int | None:
