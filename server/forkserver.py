@@ -18,7 +18,7 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
 )
 
-_ARROW_POOL = "ARROW_DEFAULT_MEMORY_POOL"
+_ARROW_ALLOCATOR = "JE_ARROW_MALLOC_CONF"
 PRELOAD_VARIABLE = "_MODEL_SERVER_PRELOAD"
 
 
@@ -49,9 +49,9 @@ class ForkServer:
     @contextmanager
     def _environment(self) -> Iterator[None]:
         added = {name: "1" for name in THREAD_VARIABLES if name not in os.environ}
-        if _ARROW_POOL not in os.environ:
-            # The allocator that Arrow prefers on Linux runs a thread in the background.
-            added[_ARROW_POOL] = "system"
+        if _ARROW_ALLOCATOR not in os.environ:
+            # Arrow's jemalloc starts a thread of its own as soon as it is loaded.
+            added[_ARROW_ALLOCATOR] = "background_thread:false"
         added[PRELOAD_VARIABLE] = ",".join(self._preload)
         os.environ.update(added)
         try:

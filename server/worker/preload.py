@@ -7,18 +7,23 @@ import gc
 import importlib
 import logging
 import os
+from collections.abc import Iterable
 
 import mlflow.artifacts
 import mlflow.pyfunc
+import mlflow.store.artifact.models_artifact_repo
 import pandas as pd
+from mlflow.utils import requirements_utils
 
 import server.worker.main
 
 # Read as text: this package imports nothing of the gateway, which sets it.
 _MODULES = os.environ.pop("_MODEL_SERVER_PRELOAD", "")
 
-# The parts of scikit-learn that most pipelines are made of; each model imports the rest itself.
+# The parts of scikit-learn that most pipelines are made of, and what MLflow reads them with.
 _SKLEARN = (
+    "mlflow.sklearn",
+    "skops.io",
     "sklearn.compose",
     "sklearn.ensemble",
     "sklearn.feature_extraction.text",
@@ -28,19 +33,44 @@ _SKLEARN = (
     "sklearn.preprocessing",
 )
 
-for name in filter(None, _MODULES.split(",")):
-    try:
-        for module in _SKLEARN if name == "sklearn" else (name,):
-            importlib.import_module(module)
-    except Exception as error:
-        logging.getLogger(__name__).warning("can't preload %s: %s", name, error)
+# What MLflow's client imports when it first talks to a registry and an artifact store.
+_OVER_HTTP = (
+    "mlflow.store.artifact.mlflow_artifacts_repo",
+    "mlflow.store.model_registry.rest_store",
+    "mlflow.store.tracking.rest_store",
+)
+_IN_A_DATABASE = (
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_store",
+)
 
-# The first frame made and the first JSON parsed initialise much lazily.
-pd.DataFrame({"a": ["b"]}).to_dict(orient="records")
+
+def _modules() -> Iterable[str]:
+    registry = os.environ.get("MLFLOW_REGISTRY_URI") or os.environ.get("MLFLOW_TRACKING_URI", "")
+    if registry.startswith("http"):
+        yield from _OVER_HTTP
+    elif registry.startswith(("sqlite", "postgresql", "mysql", "mssql")):
+        yield from _IN_A_DATABASE
+    for name in filter(None, _MODULES.split(",")):
+        yield from _SKLEARN if name == "sklearn" else (name,)
+
+
+def _preload() -> None:
+    for name in _modules():
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            logging.getLogger(__name__).warning("can't preload %s: %s", name, error)
+    # MLflow compares a model's requirements with what is installed; the list takes it a second.
+    requirements_utils._init_packages_to_modules_map()  # type: ignore[no-untyped-call]
+    # The first frame made initialises much lazily.
+    pd.DataFrame({"a": ["b"]}).to_dict(orient="records")
+    # What is imported stays: without this, the first collection in each worker would touch, and so
+    # copy, every page that it shares with the fork server.
+    gc.collect()
+    gc.freeze()
+
+
+_preload()
 
 __all__ = ["mlflow", "server"]
-
-# What is imported stays: without this, the first collection in each worker would touch, and so
-# copy, every page that it shares with the fork server.
-gc.collect()
-gc.freeze()

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 from mlflow.pyfunc import PyFuncModel
 from mlflow.types import DataType, Schema
 from mlflow.types.schema import TensorSpec
@@ -35,12 +34,13 @@ class InputSignature:
         metadata: Any = model.metadata
         schema: Schema | None = metadata.get_input_schema()
         params = metadata.get_params_schema()
+        from_type_hint: bool = metadata._is_signature_from_type_hint()
         return cls(
             schema=schema,
             param_names=frozenset(spec.name for spec in params.params) if params else frozenset(),
-            from_type_hint=metadata._is_signature_from_type_hint(),
+            from_type_hint=from_type_hint,
             scalar_columns=_scalar_columns(schema),
-            stackable=_stackable(schema, model),
+            stackable=_stackable(schema, from_type_hint),
         )
 
 
@@ -55,17 +55,8 @@ def _scalar_columns(schema: Schema | None) -> dict[str, DataType] | None:
     return types if len(types) == len(schema.inputs) else None
 
 
-def _stackable(schema: Schema | None, model: PyFuncModel) -> bool:
-    metadata: Any = model.metadata
-    if metadata._is_signature_from_type_hint() or schema is None:
-        return True
-    if metadata._is_type_hint_from_example() and not isinstance(
-        model.input_example, (pd.DataFrame, pd.Series, list)
-    ):
-        # mlflow/types/type_hints.py: `_convert_dataframe_to_example_format` then makes one row
-        # something else than several.
-        return False
-    return all(_converts_row_by_row(spec) for spec in schema.inputs)
+def _stackable(schema: Schema | None, from_type_hint: bool) -> bool:
+    return schema is None or from_type_hint or all(map(_converts_row_by_row, schema.inputs))
 
 
 def _converts_row_by_row(spec: Any) -> bool:
