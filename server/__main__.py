@@ -6,6 +6,7 @@ import sys
 
 import uvloop
 
+from server.hiding import hide_process
 from server.log import configure_logging
 from server.service import serve
 from server.settings import BadSettings, help_text, read_settings
@@ -25,13 +26,14 @@ def main(arguments: list[str]) -> int:
         print(f"server: {error}", file=sys.stderr)
         return 2
     # Read; what runs in the workers must not find it.
-    os.environ.pop("RELOAD_TOKEN", None)
+    if os.environ.pop("RELOAD_TOKEN", None) is not None:
+        hide_process()
     configure_logging(settings)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))
     except OSError as error:
-        print(f"server: {error.strerror or error}", file=sys.stderr)
+        print(f"server: {error}", file=sys.stderr)
         return 1
     return 0
 

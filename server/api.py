@@ -10,6 +10,7 @@ from server.errors import RegistryDown, ReloadFailed, VersionNotFound
 from server.http_errors import RETRY_AFTER_SECONDS
 from server.keys import DEPLOYMENT, METRICS, READINESS, SETTINGS, WATCHER
 from server.openapi import describe
+from server.redaction import redact
 from server.settings import mlflow_version
 from server.swaps import Swap, Trigger
 
@@ -174,5 +175,8 @@ def _reload_failed(error: ReloadFailed, name: str, uri: str) -> web.Response:
 
 def _json(status: int, body: Any, headers: dict[str, str] | None = None) -> web.Response:
     return web.Response(
-        status=status, body=orjson.dumps(body), content_type="application/json", headers=headers
+        status=status,
+        text=redact(orjson.dumps(body).decode()),
+        content_type="application/json",
+        headers=headers,
     )

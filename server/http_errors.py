@@ -12,6 +12,7 @@ from server.errors import (
     ServingError,
     WorkerDied,
 )
+from server.redaction import redact
 
 RETRY_AFTER_SECONDS = 1
 
@@ -42,7 +43,8 @@ def error_response(
     status: int, message: str, code: str | None = None, headers: Mapping[str, str] | None = None
 ) -> web.Response:
     """An answer of MLflow's shape: `{"error_code": …, "message": …}`."""
-    body = {"error_code": code or _CODES.get(status, "INTERNAL_ERROR"), "message": message}
+    code = code or _CODES.get(status, "INTERNAL_ERROR")
+    body = {"error_code": code, "message": redact(message)}
     response = web.Response(
         status=status, body=orjson.dumps(body), content_type="application/json", headers=headers
     )

@@ -8,6 +8,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from server.redaction import redact
 from server.settings import Settings
 
 
@@ -57,7 +58,8 @@ def _formatter(settings: Settings) -> logging.Formatter:
             structlog.processors.JSONRenderer(serializer=_to_json),
         ]
     else:
-        own.append(structlog.dev.ConsoleRenderer())
+        console = structlog.dev.ConsoleRenderer()
+        own.append(lambda logger, method, event: redact(str(console(logger, method, event))))
     return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=foreign, processors=own)
 
 
@@ -77,4 +79,4 @@ def _event_first(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
 
 
 def _to_json(event: EventDict, **_options: Any) -> str:
-    return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    return redact(orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode())
