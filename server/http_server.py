@@ -1,7 +1,7 @@
 """aiohttp's server, with this server's errors, limits and short way to predictions."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from aiohttp import web
@@ -82,10 +82,9 @@ class _Connection(RequestHandler):
             super().connection_made(transport)
             return
         self._refused = True
-        assert isinstance(transport, asyncio.Transport)
         body = error_response(503, "too many connections").body
         assert isinstance(body, bytes)
-        transport.write(_TOO_MANY % (len(body), body))
+        cast(asyncio.Transport, transport).write(_TOO_MANY % (len(body), body))
         transport.close()
 
     def data_received(self, data: bytes) -> None:

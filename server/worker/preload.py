@@ -7,6 +7,7 @@ import gc
 import importlib
 import logging
 import os
+import sys
 from collections.abc import Iterable
 
 import mlflow.artifacts
@@ -61,6 +62,9 @@ def _preload() -> None:
             importlib.import_module(name)
         except Exception as error:
             logging.getLogger(__name__).warning("can't preload %s: %s", name, error)
+    if "sqlalchemy.orm" in sys.modules:
+        # Else each worker would, at the first look-up.
+        sys.modules["sqlalchemy.orm"].configure_mappers()
     # MLflow compares a model's requirements with what is installed; the list takes it a second.
     requirements_utils._init_packages_to_modules_map()  # type: ignore[no-untyped-call]
     # The first frame made initialises much lazily.

@@ -6,10 +6,6 @@ import inspect
 import os
 from typing import Any
 
-from mlflow.environment_variables import (
-    _MLFLOW_IS_IN_SERVING_ENVIRONMENT,
-    MLFLOW_DISABLE_SCHEMA_DETAILS,
-)
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 
@@ -25,7 +21,7 @@ class Predictor:
 
     def __init__(self, model: PyFuncModel, signature: InputSignature) -> None:
         # MLflow's server does so too: it makes type hints accept dates and bytes written as JSON.
-        os.environ[_MLFLOW_IS_IN_SERVING_ENVIRONMENT.name] = "true"
+        os.environ["_MLFLOW_IS_IN_SERVING_ENVIRONMENT"] = "true"
         self._signature = signature
         self._inputs = InputBuilder(signature)
         self._enforcing = _guarded(model, signature.from_type_hint)
@@ -48,12 +44,13 @@ class Predictor:
             raise InvalidInput(self._reason(request, error)) from error
 
     def _reason(self, request: Request, error: Exception) -> str:
-        if MLFLOW_DISABLE_SCHEMA_DETAILS.get():  # type: ignore[no-untyped-call]
+        if os.environ.get("MLFLOW_DISABLE_SCHEMA_DETAILS", "").lower() in ("true", "1"):
             return describe(error)
-        # MLflow's message for these repeats the whole input; what it was raised for says why.
-        wrapped = getattr(error, "error_class", None) == "SCHEMA_ENFORCEMENT_FAILED"
-        cause = (wrapped and error.__context__) or error
-        return explain(request, self._signature) or describe(cause)
+        message = explain(request, self._signature) or describe(error)
+        if message.startswith("Failed to enforce schema of data") and error.__context__:
+            # It goes on to repeat the whole input; what it was raised for says why.
+            return describe(error.__context__)
+        return message
 
 
 def _guarded(model: PyFuncModel, from_type_hint: bool) -> PyFuncModel:

@@ -1,0 +1,281 @@
+"""What a hostile or broken client can send, and that the next client does not notice."""
+
+import gzip
+import json
+import socket
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from tests.support.models import SavedModels
+from tests.support.registry import Registry
+from tests.support.server import Server
+
+BODY_LIMIT = 4_000_000
+TIMEOUT = 2.0
+
+GOOD = json.dumps({"instances": ["some text"]}).encode()
+
+
+@pytest.fixture(scope="module")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, registry: Registry, saved: SavedModels
+) -> Iterator[Server]:
+    """A server with a small body limit and little patience."""
+    registry.create("hostile")
+    registry.promote("hostile", registry.add("hostile", saved.saying("fine")))
+    server = Server(
+        tmp_path_factory.mktemp("hostile"),
+        MODEL_URI="models:/hostile/Production",
+        MLFLOW_TRACKING_URI=registry.uri,
+        MAX_BODY_BYTES=str(BODY_LIMIT),
+        REQUEST_TIMEOUT_SECONDS=str(TIMEOUT),
+        MAX_CONNECTIONS="50",
+    )
+    server.wait_healthy()
+    yield server
+    server.close()
+
+
+@pytest.fixture(autouse=True)
+def next_client_is_served(server: Server) -> Iterator[None]:
+    """After each test: the same worker answers the next client at once, and memory is bounded."""
+    pids = server.worker_pids()
+    gateway = psutil.Process(server.process.pid)
+    before = gateway.memory_info().rss
+    yield
+    started = time.monotonic()
+    assert server.predict({"instances": ["some text"]}).json == {"predictions": ["fine"]}
+    assert time.monotonic() - started < 1.0
+    assert server.worker_pids() == pids
+    assert gateway.memory_info().rss - before < 60_000_000
+
+
+class Client:
+    """A connection that sends whatever bytes it is told to."""
+
+    def __init__(self, server: Server) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        """Send, as far as the server still reads."""
+        try:
+            self.socket.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+    def post(self, body: bytes, *headers: str, length: int | None = None) -> None:
+        """Send a request to /invocations with a Content-Length of `length`, or the true one."""
+        head = [
+            "POST /invocations HTTP/1.1",
+            "Host: test",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body) if length is None else length}",
+            *headers,
+        ]
+        self.send("\r\n".join(head).encode() + b"\r\n\r\n" + body)
+
+    def answer(self) -> tuple[int, bytes]:
+        """Read one answer: its status, 0 if the connection is closed without one, and body."""
+        data = b""
+        try:
+            while b"\r\n\r\n" not in data:
+                piece = self.socket.recv(65536)
+                if not piece:
+                    return 0, data
+                data += piece
+            head, _, body = data.partition(b"\r\n\r\n")
+            lengths = [
+                int(line.split(b":")[1])
+                for line in head.split(b"\r\n")
+                if line.lower().startswith(b"content-length")
+            ]
+            while len(body) < lengths[0]:
+                body += self.socket.recv(65536)
+        except ConnectionResetError:
+            return 0, data
+        return int(head.split()[1]), body
+
+    def closed(self) -> bool:
+        """Whether the server has closed the connection, waiting for it if need be."""
+        try:
+            return self.socket.recv(1) == b""
+        except ConnectionResetError:
+            return True
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    """A connection to the server."""
+    with Client(server) as client:
+        yield client
+
+
+def assert_refused(answer: tuple[int, bytes], status: int) -> None:
+    """The answer has this status and the shape of every error."""
+    assert answer[0] == status
+    assert json.loads(answer[1]).keys() == {"error_code", "message"}
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_read(client: Client) -> None:
+    client.post(b"", length=200_000_000)
+    assert_refused(client.answer(), 413)
+
+
+def test_a_chunked_body_over_the_limit_is_refused_as_soon_as_it_is_over(client: Client) -> None:
+    client.send(
+        b"POST /invocations HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n"
+        b"Content-Type: application/json\r\n\r\n"
+    )
+    chunk = b"%x\r\n%b\r\n" % (1_000_000, b" " * 1_000_000)
+    for _ in range(6):
+        client.send(chunk)
+    assert_refused(client.answer(), 413)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_body_that_unpacks_to_ten_gigabytes_is_refused(client: Client, encoding: str) -> None:
+    packer = zlib.compressobj(1, wbits=31 if encoding == "gzip" else 15)
+    first = packer.compress(b"[") + packer.flush(zlib.Z_FULL_FLUSH)
+    # After a full flush, the same packed block unpacks to the same again, however often it comes.
+    block = packer.compress(b"[" * 50_000_000) + packer.flush(zlib.Z_FULL_FLUSH)
+    client.post(first + block * 200, f"Content-Encoding: {encoding}")
+    assert_refused(client.answer(), 413)
+
+
+def test_a_packed_body_within_the_limit_is_answered(client: Client) -> None:
+    client.post(gzip.compress(GOOD), "Content-Encoding: gzip")
+    assert client.answer() == (200, b'{"predictions":["fine"]}')
+
+
+def test_a_body_that_is_not_what_its_encoding_says_is_refused(client: Client) -> None:
+    client.post(GOOD, "Content-Encoding: gzip")
+    status, _ = client.answer()
+    assert status == 400
+
+
+def test_a_body_cut_short_is_given_up(client: Client) -> None:
+    client.post(GOOD, length=len(GOOD) + 10)
+    client.socket.shutdown(socket.SHUT_WR)
+    assert client.answer()[0] in (0, 400)
+
+
+def test_a_body_that_never_arrives_is_given_up(client: Client) -> None:
+    client.post(b"", length=1000)
+    started = time.monotonic()
+    assert_refused(client.answer(), 408)
+    assert time.monotonic() - started < TIMEOUT + 3
+    assert client.closed()
+
+
+def test_a_client_that_sends_a_byte_a_time_is_given_up(client: Client) -> None:
+    client.post(b"", length=100_000)
+    done = threading.Event()
+
+    def trickle() -> None:
+        while not done.wait(0.1):
+            client.send(b" ")
+
+    sender = threading.Thread(target=trickle)
+    sender.start()
+    try:
+        assert_refused(client.answer(), 408)
+    finally:
+        done.set()
+        sender.join()
+
+
+def test_a_longer_body_than_said_does_not_become_the_next_answer(client: Client) -> None:
+    client.post(GOOD + b"garbage\r\n\r\n", length=len(GOOD))
+    answers = [client.answer()[0], client.answer()[0]]
+    # What arrives in one piece is refused as a whole.
+    assert answers in ([200, 400], [200, 0], [400, 0])
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        b"GARBAGE\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"POST /invocations HTTP/1.1\r\nHost: test\r\nContent-Length: -5\r\n\r\n",
+        (
+            b"POST /invocations HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        ),
+        b"POST /invocations HTTP/1.1\r\nHost: test\r\nX: " + b"a" * 20_000 + b"\r\n\r\n",
+        b"POST /invocations HTTP/1.1\r\nHost: test\r\n"
+        + b"".join(b"X-%d: y\r\n" % n for n in range(500))
+        + b"\r\n",
+    ],
+    ids=["garbage", "tls", "negative length", "two lengths", "long header", "many headers"],
+)
+def test_what_is_not_http_is_refused_in_json(client: Client, request_head: bytes) -> None:
+    client.send(request_head)
+    assert_refused(client.answer(), 400)
+    assert client.closed()
+
+
+def test_more_connections_than_allowed_are_refused_in_json(server: Server) -> None:
+    clients = [Client(server) for _ in range(49)]
+    try:
+        for client in clients:
+            client.post(GOOD)
+        statuses = [client.answer()[0] for client in clients]
+        assert 200 in statuses
+        extra = [Client(server) for _ in range(5)]
+        clients += extra
+        answers = [client.answer() for client in extra[-3:]]
+        for answer in answers:
+            assert_refused(answer, 503)
+    finally:
+        for client in clients:
+            client.socket.close()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        b'{"instances": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"instances": [' + b"1" * 1_000_000 + b"]}",
+        b'{"instances": ["\\ud800"]}',
+        b'{"instances": ["\xff\xfe"]}',
+        b'{"instances": ["a\x00b"]}',
+        b"",
+        b"null",
+        b'"text"',
+        b"\xef\xbb\xbf" + b'{"instances": }',
+    ],
+    ids=[
+        "deep",
+        "deep and closed",
+        "a million digits",
+        "lone surrogate",
+        "invalid UTF-8",
+        "NUL byte",
+        "empty",
+        "null",
+        "string",
+        "BOM",
+    ],
+)
+def test_hostile_json_gets_an_answer(client: Client, body: bytes) -> None:
+    client.post(body)
+    status, answer = client.answer()
+    assert status in (200, 400)
+    json.loads(answer)
+
+
+def test_the_last_of_duplicate_keys_counts(client: Client) -> None:
+    client.post(b'{"instances": 5, "instances": ["some text"]}')
+    assert client.answer() == (200, b'{"predictions":["fine"]}')
