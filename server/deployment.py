@@ -211,10 +211,13 @@ class Deployment:
         return release
 
     async def _has_moved_from(self, version: ModelVersion) -> bool:
-        """Whether the registry names another version by now. No answer is no reason to wait."""
+        """Whether the registry names another version by now, or none. No answer is no reason to
+        wait."""
         try:
             return (await self._look_up()).identity != version.identity
-        except (VersionMissing, RegistryUnreachable):
+        except VersionMissing:
+            return True
+        except RegistryUnreachable:
             return False
 
     def _publish(self, candidate: Release, run: Run, seconds: float) -> Swap:

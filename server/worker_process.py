@@ -110,13 +110,18 @@ class WorkerProcess(asyncio.Protocol):
         process = fork_server.context.Process(
             target=entry.run, args=(theirs, output.writable, spec), name=f"worker-{self.version}"
         )
+        # Blocks until the fork server has forked; it can't be stopped half-way.
+        started = asyncio.ensure_future(asyncio.to_thread(_start_process, fork_server, process))
         try:
-            # Blocks until the fork server has forked.
-            await asyncio.to_thread(_start_process, fork_server, process)
-        except (OSError, EOFError) as error:
+            await asyncio.shield(started)
+        except BaseException as error:
+            # A process that did start ends by itself, as its channel has been closed.
+            await asyncio.wait([started])
             ours.close()
             output.close()
-            raise LoadFailed("start", f"no process can be started: {error}") from error
+            if isinstance(error, OSError | EOFError):
+                raise LoadFailed("start", f"no process can be started: {error}") from error
+            raise
         finally:
             theirs.close()
             output.close_writable()
@@ -166,6 +171,8 @@ class WorkerProcess(asyncio.Protocol):
 
     def kill(self) -> None:
         """End the process, and what it started, at once."""
+        if self.pid == 0 or self._exit.done():
+            return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         # The group exists only once the worker has begun to run.

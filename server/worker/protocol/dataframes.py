@@ -1,17 +1,23 @@
 """The data frame that MLflow would make of a table, made in one step."""
 
+from array import array
 from collections.abc import Sequence
-from itertools import combinations
+from contextlib import suppress
+from itertools import chain, combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from mlflow.types import DataType, Schema
 
-from server.worker.protocol.tables import Kind, Layout, columns_of
+from server.worker.protocol.tables import Kind, Layout, columns_of, kind_of
 
 # What pandas makes of text: `str` from pandas 3, `object` before.
 _TEXT: Any = pd.Series(["text"]).dtype
+
+# Python's own arrays of these types take what MLflow converts alike in every format (numbers and
+# booleans), and refuse strings, nulls, floats for an integer, and integers that are too large.
+_ARRAY_CODES = {DataType.integer: "i", DataType.long: "q", DataType.double: "d"}
 
 
 def _kinds(*types: type) -> frozenset[Kind]:
@@ -19,19 +25,13 @@ def _kinds(*types: type) -> frozenset[Kind]:
     return frozenset((*types, *mixed))
 
 
-# The kinds from which MLflow makes a column of the signature's own dtype, and the same one from
-# every format: by `np.array` in `convert_data_type` and by `astype` in
-# `cast_df_types_according_to_schema` (mlflow/utils/proto_json_utils.py). Integers for a float are
-# not among them: the two round large ones differently.
+# For the other columns, the kinds from which MLflow makes the same column in every format.
+# Integers for a float are not among them: it rounds large ones twice in some formats.
 _FITTING: dict[DataType, frozenset[Kind]] = {
     DataType.boolean: _kinds(bool),
-    DataType.integer: _kinds(int),
-    DataType.long: _kinds(int),
-    DataType.float: _kinds(float, type(None)),
     DataType.double: _kinds(float, int, type(None)),
+    DataType.float: _kinds(float, type(None)),
     DataType.string: _kinds(str),
-    DataType.binary: frozenset(),
-    DataType.datetime: frozenset(),
 }
 
 
@@ -39,7 +39,9 @@ class FrameBuilder:
     """Builds frames for a signature of columns of scalars.
 
     MLflow converts and copies such a frame column by column, and twice: when it parses the input
-    and when it enforces the schema. The outcome is the same.
+    (mlflow/utils/proto_json_utils.py, `convert_data_type` for some formats,
+    `cast_df_types_according_to_schema` for the others) and when it enforces the schema
+    (mlflow/models/utils.py, `_enforce_schema`). The outcome is the same.
     """
 
     def __init__(self, schema: Schema) -> None:
@@ -52,34 +54,45 @@ class FrameBuilder:
     def build(self, table: Any, layout: Layout) -> pd.DataFrame | None:
         """Return the frame, or `None` where MLflow's way is needed, to convert or to refuse."""
         names = layout.columns or self._names
-        kinds = dict(zip(names, layout.kinds, strict=False))
-        if not len(kinds) == len(names) == len(layout.kinds):
+        present = frozenset(names)
+        wanted = tuple(filter(present.__contains__, self._names))
+        if len(present) != len(names) or not wanted or not self._required <= present:
             return None
-        wanted = tuple(name for name in self._names if name in kinds)
-        if not wanted or not self._required.issubset(wanted):
+        try:
+            return self._build(table, layout.orient, names, wanted)
+        except (OverflowError, TypeError, ValueError):
             return None
-        types = [self._types[name] for name in wanted]
-        if not all(
-            kinds[name] in _FITTING[type_] for name, type_ in zip(wanted, types, strict=True)
-        ):
-            return None
+
+    def _build(
+        self, table: Any, orient: str, names: tuple[Any, ...], wanted: tuple[Any, ...]
+    ) -> pd.DataFrame:
         # A copy, because a model may give it a name.
         index = self._index.view() if wanted == self._names else pd.Index(wanted)
-        try:
-            if len({*types}) == 1 and DataType.string not in types:
-                dtype = types[0].to_numpy()
-                if layout.orient == "rows" and names == wanted:
-                    return _of_block(np.array(table, dtype=dtype).T, index)
-                columns = dict(zip(names, columns_of(table, layout.orient), strict=True))
-                return _of_block(np.array([columns[name] for name in wanted], dtype=dtype), index)
-            columns = dict(zip(names, columns_of(table, layout.orient), strict=True))
-            return _of_columns([_array(columns[name], self._types[name]) for name in wanted], index)
-        except (OverflowError, ValueError):
-            # An integer that is too large for its column.
-            return None
+        types = [self._types[name] for name in wanted]
+        uniform = types[0] in _ARRAY_CODES and len({*types}) == 1
+        if uniform and orient == "rows" and names == wanted:
+            with suppress(TypeError):
+                return _of_block(_block(types[0], table).T, index)
+        columns = dict(zip(names, columns_of(table, orient), strict=True))
+        values = [columns[name] for name in wanted]
+        if uniform:
+            with suppress(TypeError):
+                return _of_block(_block(types[0], values), index)
+        arrays = [*map(_array, types, values)]
+        if len(arrays) == 1:
+            return pd.DataFrame(arrays[0], columns=index, copy=False)
+        frame = pd.DataFrame(dict(enumerate(arrays)))
+        frame.columns = index
+        return frame
 
 
-def _of_block(block: np.ndarray[Any, Any], index: "pd.Index[Any]") -> pd.DataFrame:
+def _block(type_: DataType, lines: Sequence[Sequence[Any]]) -> Any:
+    """Make an array of numbers, with a row for each of `lines`."""
+    numbers = array(_ARRAY_CODES[type_], [*chain.from_iterable(lines)])
+    return np.frombuffer(numbers, dtype=type_.to_numpy()).reshape(len(lines), -1)
+
+
+def _of_block(block: Any, index: "pd.Index[Any]") -> pd.DataFrame:
     """Make a frame of an array of shape (columns, rows), in the memory order of MLflow's.
 
     The order decides in which order a model's own arithmetic adds up, and thus the last digit.
@@ -87,15 +100,13 @@ def _of_block(block: np.ndarray[Any, Any], index: "pd.Index[Any]") -> pd.DataFra
     return pd.DataFrame(np.ascontiguousarray(block).T, columns=index, copy=False)
 
 
-def _of_columns(arrays: list[Any], index: "pd.Index[Any]") -> pd.DataFrame:
-    if len(arrays) == 1:
-        return pd.DataFrame(arrays[0], columns=index, copy=False)
-    frame = pd.DataFrame(dict(enumerate(arrays)))
-    frame.columns = index
-    return frame
-
-
-def _array(values: Sequence[Any], type_: DataType) -> Any:
+def _array(type_: DataType, values: Sequence[Any]) -> Any:
+    """Make one column; raises `TypeError` where only MLflow knows how."""
+    if type_ in _ARRAY_CODES:
+        with suppress(TypeError):
+            return _block(type_, [values])[0]
+    if kind_of(values) not in _FITTING.get(type_, ()):
+        raise TypeError
     if type_ is DataType.string:
         return pd.array(values, dtype=_TEXT)
     return np.array(values, dtype=type_.to_numpy())

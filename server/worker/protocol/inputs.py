@@ -48,7 +48,7 @@ class InputBuilder:
         if self._as_it_is:
             # The model gets this very value. One that changes its input and then fails must not
             # spoil it for the requests that were merged into this one.
-            return copy.deepcopy(request.payload) if request.layout else request.payload, False
+            return copy.deepcopy(request.payload) if request.merge_key else request.payload, False
         layout = request.layout
         if layout is not None and self._frames is not None:
             frame = self._frames.build(request.table, layout)
@@ -56,13 +56,13 @@ class InputBuilder:
                 return frame, True
         if request.size > _SMALL_BODY and request.format in _TENSOR_FORMATS:
             _refuse_huge_text_arrays(request.payload)
-        if self._tensor is not None and _is_list_of_scalars(request):
+        if self._tensor is not None and _is_list(request):
             return _array(request.payload, self._tensor), False
         return infer_and_parse_data({request.format: request.payload}, self._schema), False
 
 
-def _is_list_of_scalars(request: Request) -> bool:
-    """Tell whether the payload is a list of scalars, or of rows of scalars."""
+def _is_list(request: Request) -> bool:
+    """Tell whether the payload is a list of values, or of rows."""
     if request.layout is None or request.format not in _TENSOR_FORMATS:
         return False
     return request.layout.orient in ("values", "rows")

@@ -149,6 +149,8 @@ def _rows(format_: str, payload: Any) -> int | None:
 
 
 def _merge_key(format_: str, layout: Layout, params: Any) -> Hashable | None:
+    if layout.kinds is None:
+        return None
     if params is None:
         return format_, layout
     try:

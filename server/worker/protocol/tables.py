@@ -10,22 +10,27 @@ Kind = type | frozenset[type]
 SCALARS: frozenset[type] = frozenset({str, int, float, bool, type(None)})
 
 
+_MOST_STACKED_ROWS = 1_000
+
+
 class Layout(NamedTuple):
     """What a table looks like, without its values.
 
-    Tables of equal layout stack without changing each other: numpy and pandas choose a column's
-    dtype by the set of types in it, as long as its integers fit in 64 bits.
+    Tables of equal layout, kinds included, stack without changing each other: numpy and pandas
+    choose a column's dtype by the set of types in it, as long as its integers fit in 64 bits.
 
     Attributes:
-        orient: "values" (a list of scalars), "rows" (a list of lists), "records" (a list of
-            objects with the same keys) or "columns" (an object of lists of the same length).
+        orient: "values" (a list of scalars), "rows" (a list of lists of the same length),
+            "records" (a list of objects with the same keys) or "columns" (an object of lists of
+            the same length).
         columns: The columns' names, `None` if they have none.
-        kinds: The kind of each column.
+        kinds: The kind of each column; `None` if some values are not scalars, or if there are more
+            rows than are worth stacking, and so looking at.
     """
 
     orient: str
     columns: tuple[str, ...] | None
-    kinds: tuple[Kind, ...]
+    kinds: tuple[Kind, ...] | None
 
 
 _ONE_VALUE = {kind: Layout("values", None, (kind,)) for kind in SCALARS}
@@ -33,15 +38,17 @@ _ONE_VALUE = {kind: Layout("values", None, (kind,)) for kind in SCALARS}
 
 
 def layout_of(table: Any, columns: Any = None) -> Layout | None:
-    """Return the layout of a parsed JSON value, or `None` if it isn't a table of scalars.
+    """Return the layout of a parsed JSON value, or `None` if it isn't a table, or is empty.
 
     Args:
         table: The JSON value.
         columns: The JSON value that names the columns of a list of rows.
     """
+    if not table:
+        return None
     if type(table) is dict:
-        return _layout_of_columns(table)
-    if type(table) is not list or not table:
+        return _layout_of_columns(table) if columns is None else None
+    if type(table) is not list:
         return None
     if type(table[0]) is list:
         return _layout_of_rows(table, columns)
@@ -51,8 +58,7 @@ def layout_of(table: Any, columns: Any = None) -> Layout | None:
         return _layout_of_records(table)
     if len(table) == 1:
         return _ONE_VALUE.get(type(table[0]))
-    kind = _kind(table)
-    return Layout("values", None, (kind,)) if kind else None
+    return Layout("values", None, _kinds_of_columns([table]))
 
 
 def columns_of(table: Any, orient: str) -> Iterable[Sequence[Any]]:
@@ -77,51 +83,48 @@ def _layout_of_columns(table: dict[str, Any]) -> Layout | None:
     columns = table.values()
     if {*map(type, columns)} != {list} or len({*map(len, columns)}) != 1:
         return None
-    kinds = _kinds_of_columns(columns)
-    return Layout("columns", tuple(table), kinds) if kinds else None
+    return Layout("columns", tuple(table), _kinds_of_columns([*columns]))
 
 
 def _layout_of_rows(table: list[Any], names: Any) -> Layout | None:
     width = len(table[0])
-    if {*map(type, table)} != {list} or {*map(len, table)} != {width}:
+    if not width or {*map(type, table)} != {list} or {*map(len, table)} != {width}:
         return None
     if names is not None:
         # Only strings: 1, 1.0 and true are equal in Python, but name columns of different types.
         if type(names) is not list or len(names) != width or {*map(type, names)} != {str}:
             return None
         names = tuple(names)
-    kinds = _kinds_of_rows(table, width)
-    return Layout("rows", names, kinds) if kinds else None
+    return Layout("rows", names, _kinds_of_rows(table))
 
 
 def _layout_of_records(table: list[Any]) -> Layout | None:
     names = tuple(table[0])
-    if {*map(type, table)} != {dict} or {*map(tuple, table)} != {names}:
+    if not names or {*map(type, table)} != {dict} or {*map(tuple, table)} != {names}:
         return None
-    kinds = _kinds_of_rows([[*record.values()] for record in table], len(names))
-    return Layout("records", names, kinds) if kinds else None
+    small = len(table) <= _MOST_STACKED_ROWS
+    kinds = _kinds_of_rows([[*record.values()] for record in table]) if small else None
+    return Layout("records", names, kinds)
 
 
-def _kinds_of_rows(rows: list[list[Any]], width: int) -> tuple[Kind, ...] | None:
+def _kinds_of_rows(rows: list[list[Any]]) -> tuple[Kind, ...] | None:
     if len(rows) == 1:
         types = (*map(type, rows[0]),)
-        return types if types and SCALARS.issuperset(types) else None
-    if len({*map(type, rows[0])}) == 1:
-        # A table of one type, most likely: looking at the whole is faster than at each column.
-        kind = _kind(chain.from_iterable(rows))
-        if isinstance(kind, type):
-            return (kind,) * width
-    return _kinds_of_columns(zip(*rows, strict=True))
+        return types if SCALARS.issuperset(types) else None
+    if len(rows) > _MOST_STACKED_ROWS:
+        return None
+    return _kinds_of_columns([*zip(*rows, strict=True)])
 
 
-def _kinds_of_columns(columns: Iterable[Sequence[Any]]) -> tuple[Kind, ...] | None:
-    kinds = [*map(_kind, columns)]
-    found = (*(kind for kind in kinds if kind is not None),)
-    return found if len(found) == len(kinds) else None
+def _kinds_of_columns(columns: Sequence[Sequence[Any]]) -> tuple[Kind, ...] | None:
+    if not 0 < len(columns[0]) <= _MOST_STACKED_ROWS:
+        return None
+    kinds = (*(kind for kind in map(kind_of, columns) if kind is not None),)
+    return kinds if len(kinds) == len(columns) else None
 
 
-def _kind(values: Iterable[Any]) -> Kind | None:
-    """Return the kind of a column; `None` if it is empty or holds other things than scalars."""
+def kind_of(values: Iterable[Any]) -> Kind | None:
+    """Return the kind of a column, `None` if it is empty or holds other things than scalars."""
     types = frozenset(map(type, values))
     if len(types) == 1:
         (only,) = types
