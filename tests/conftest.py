@@ -1,28 +1,52 @@
-"""What the tests share: a registry, saved models, servers."""
+"""What the tests share: registries, saved models, servers."""
 
-import os
-import socket
-import subprocess
-import sys
-import urllib.error
-import urllib.request
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import mlflow
 import pytest
 
-from tests.support.models import TEXT_EXAMPLE, Registry, save_model
-from tests.support.server import Server, wait_until
+from tests.support.live import Live
+from tests.support.models import SavedModels
+from tests.support.registry import HttpRegistry, Registry
+from tests.support.server import Server
+from tests.support.tracking import TrackingServer
 
 
 @pytest.fixture(scope="session")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database in an SQLite file: making its tables takes seconds."""
+    path = tmp_path_factory.mktemp("registry") / "mlflow.db"
+    mlflow.set_tracking_uri(f"sqlite:///{path}")
+    Registry(f"sqlite:///{path}").client.search_registered_models()
+    return path
+
+
+@pytest.fixture(scope="session")
+def registry(database: Path) -> Registry:
     """A registry in an SQLite file, for tests that need no server in between."""
-    directory = tmp_path_factory.mktemp("registry")
-    uri = f"sqlite:///{directory}/mlflow.db"
-    mlflow.set_tracking_uri(uri)
-    return Registry(uri)
+    return Registry(f"sqlite:///{database}")
+
+
+@pytest.fixture(scope="session")
+def tracking_server(
+    tmp_path_factory: pytest.TempPathFactory, database: Path
+) -> Iterator[TrackingServer]:
+    """A real MLflow tracking server over HTTP, with a database of its own."""
+    directory = tmp_path_factory.mktemp("tracking")
+    shutil.copy(database, directory)
+    server = TrackingServer(directory)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def http_registry(tracking_server: TrackingServer) -> HttpRegistry:
+    """The tracking server's registry."""
+    return HttpRegistry(tracking_server.url)
 
 
 @pytest.fixture
@@ -33,31 +57,31 @@ def model_name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Saves, once per session, models that answer each row with a given word."""
-    directory = tmp_path_factory.mktemp("models")
-    paths: dict[str, Path] = {}
-
-    def get(word: str) -> Path:
-        if word not in paths:
-            predict = f"return [{word!r}] * len(model_input)"
-            paths[word] = save_model(directory, predict, input_example=TEXT_EXAMPLE)
-        return paths[word]
-
-    return get
+def saved(tmp_path_factory: pytest.TempPathFactory, database: Path) -> SavedModels:
+    """Saved models, and a place to save more."""
+    return SavedModels(tmp_path_factory.mktemp("models"))
 
 
-StartServer = Callable[..., Server]
+class StartServer(Protocol):
+    """Starts a server with these settings and returns it as soon as it listens."""
+
+    def __call__(self, model_uri: str, **environment: str) -> Server: ...
 
 
 @pytest.fixture
-def start_server(tmp_path: Path, registry: Registry) -> Iterator[StartServer]:
+def scratch(tmp_path: Path) -> Path:
+    """The servers' TMPDIR."""
+    path = tmp_path / "scratch"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def start_server(scratch: Path, registry: Registry) -> Iterator[StartServer]:
     """Starts servers, and ends them after the test."""
     servers: list[Server] = []
 
     def start(model_uri: str, **environment: str) -> Server:
-        scratch = tmp_path / "scratch"
-        scratch.mkdir(exist_ok=True)
         environment.setdefault("MLFLOW_TRACKING_URI", registry.uri)
         server = Server(scratch, MODEL_URI=model_uri, **environment)
         servers.append(server)
@@ -68,55 +92,35 @@ def start_server(tmp_path: Path, registry: Registry) -> Iterator[StartServer]:
         server.close()
 
 
-class TrackingServer:
-    """A real `mlflow server` that can be killed and started again on the same port."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
-        self.start()
-
-    def start(self) -> None:
-        """Start it and wait until its API answers."""
-        database = f"sqlite:///{self.directory}/mlflow.db"
-        log = (self.directory / "server.log").open("ab")
-        with log:
-            self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"),
-                    *("--port", str(self.port), "--workers", "1"),
-                    *("--backend-store-uri", database),
-                    *("--artifacts-destination", str(self.directory / "artifacts")),
-                ],
-                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        wait_until(self._answers, "the tracking server answers", 60)
-
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.url}/version", timeout=5) as response:  # noqa: S310
-                return bool(response.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
-
-    def kill(self) -> None:
-        """End it with all its processes, at once."""
-        if self.process is not None:
-            os.killpg(self.process.pid, 9)
-            self.process.wait()
-            self.process = None
-
-
 @pytest.fixture(scope="session")
-def tracking_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrackingServer]:
-    """A real MLflow tracking server over HTTP."""
-    server = TrackingServer(tmp_path_factory.mktemp("tracking"))
-    yield server
-    server.kill()
+def running_live(
+    tmp_path_factory: pytest.TempPathFactory, registry: Registry, saved: SavedModels
+) -> Iterator[Callable[[], Live]]:
+    """The shared server, started when it is first needed, and again should a test have ended it."""
+    lives: list[Live] = []
+
+    def get() -> Live:
+        if lives and lives[-1].server.process.poll() is None:
+            return lives[-1]
+        name = f"live-{len(lives)}"
+        registry.create(name)
+        registry.promote(name, registry.add(name, saved.saying("first")))
+        server = Server(
+            tmp_path_factory.mktemp("live"),
+            MODEL_URI=f"models:/{name}/Production",
+            MLFLOW_TRACKING_URI=registry.uri,
+            MAX_BODY_BYTES="1000000",
+        )
+        lives.append(Live(server, registry, name, saved))
+        server.wait_healthy()
+        return lives[-1]
+
+    yield get
+    for live in lives:
+        live.server.close()
+
+
+@pytest.fixture
+def live(running_live: Callable[[], Live]) -> Live:
+    """A server that serves some version. What a test wants it to serve, it promotes itself."""
+    return running_live()

@@ -49,10 +49,17 @@ def test_ending_leaves_no_process(directory: Path) -> None:
         while not (pid := child.log.read_text().strip()):
             processes.tick()
     assert child.exit_code == -signal.SIGTERM
-    assert not running(int(pid))
+    wait_until_gone(int(pid))
 
 
-def running(pid: int) -> bool:
+def wait_until_gone(pid: int) -> None:
+    deadline = time.monotonic() + 10
+    while is_running(pid):
+        assert time.monotonic() < deadline, f"process {pid} still runs"
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -109,7 +116,7 @@ def test_taken_port_is_told_with_what_to_do(
     taken: int, variable: str, free_ports: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, str(taken))
-    with pytest.raises(BadSetting, match=rf"Port {taken} is taken\..*{variable}=\d+ make demo"):
+    with pytest.raises(BadSetting, match=rf"(?s)Port {taken} is taken\..*{variable}=\d+ make demo"):
         read_ports()
 
 

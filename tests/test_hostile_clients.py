@@ -14,6 +14,7 @@ import pytest
 from tests.support.models import SavedModels
 from tests.support.registry import Registry
 from tests.support.server import Server
+from tests.support.waiting import wait_until
 
 BODY_LIMIT = 4_000_000
 TIMEOUT = 2.0
@@ -240,6 +241,7 @@ def test_more_connections_than_allowed_are_refused_in_json(server: Server) -> No
     finally:
         for client in clients:
             client.socket.close()
+    wait_until(lambda: server.get("/health").status == 200, "there is room again")
 
 
 @pytest.mark.parametrize(

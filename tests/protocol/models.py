@@ -1,7 +1,13 @@
-"""Models that the protocol's tests load: MLflow calls `_load_pyfunc` with the saved data."""
+"""Models for the protocol's tests, which MLflow loads through `_load_pyfunc`."""
 
 from pathlib import Path
 from typing import Any
+
+import mlflow
+import pandas as pd
+import pydantic
+from mlflow.pyfunc.context import get_prediction_context
+from mlflow.types.type_hints import TypeFromExample
 
 
 class Echo:
@@ -11,13 +17,84 @@ class Echo:
         return model_input
 
 
-class EchoWithParams:
-    """Answers with the input and the parameters that it gets."""
+class EchoParams:
+    """Answers with the parameters that it gets."""
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:
-        return {"input": model_input, "params": params}
+        return params
+
+
+class Context:
+    """Answers whether MLflow's prediction context is set."""
+
+    def predict(self, model_input: Any) -> Any:
+        return get_prediction_context() is not None
+
+
+class Complaint(Exception):
+    """What a model raises."""
+
+
+class Complains:
+    """Raises, with an exception of its own or one of MLflow's."""
+
+    def predict(self, model_input: Any) -> Any:
+        word = model_input["text"][0]
+        if word == "mlflow":
+            raise mlflow.MlflowException("the model's own complaint")
+        raise Complaint(word)
+
+
+class Word(pydantic.BaseModel):
+    """A row for `Words`."""
+
+    text: str
+    count: int | None = None
+
+
+class Texts(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]
+    """Its signature comes from its type hint: a list of strings."""
+
+    def predict(self, model_input: list[str]) -> list[str]:
+        return [text.upper() for text in model_input]
+
+
+class Words(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]
+    """Its signature comes from its type hint: a list of objects."""
+
+    def predict(self, model_input: list[Word]) -> list[str]:
+        return [word.text * (word.count or 1) for word in model_input]
+
+
+class FromExample(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]
+    """Its signature and the form of its input come from an example; it answers with its input."""
+
+    def predict(self, model_input: TypeFromExample) -> Any:
+        return model_input
+
+
+class Spoils(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]
+    """Changes its input and then raises, if it gets more than one row.
+
+    MLflow hands a union on as it is, where it makes a new dictionary otherwise.
+    """
+
+    def predict(self, model_input: list[dict[str, str] | str]) -> list[str]:
+        texts = [row if isinstance(row, str) else row.pop("text") for row in model_input]
+        if len(texts) > 1:
+            raise Complaint("too many")
+        return texts
+
+
+class Frames(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]
+    """A Python model with a context, parameters and a frame for input."""
+
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> list[str]:
+        times = (params or {}).get("times", 1)
+        return [text * times for text in model_input["text"]]
 
 
 def _load_pyfunc(path: str) -> Any:
-    name = Path(path).read_text()
-    return globals()[name]()
+    return globals()[Path(path).read_text()]()

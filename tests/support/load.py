@@ -13,18 +13,14 @@ import aiohttp
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request: loop times in seconds, the status (0 for a broken connection), the answer."""
+    """One request: when it was sent and done (seconds, monotonic), the status (0 for a broken
+    connection), the version that answered, and the answer."""
 
     sent: float
     done: float
     status: int
     version: str | None
     body: bytes
-
-    @property
-    def json(self) -> Any:
-        """The body, parsed."""
-        return json.loads(self.body)
 
 
 class Load:
@@ -44,6 +40,14 @@ class Load:
         """The versions that answered."""
         return {s.version for s in self.samples}
 
+    def versions_sent_after(self, moment: float) -> set[str | None]:
+        """The versions that answered what was sent after `moment` (seconds, monotonic)."""
+        return {s.version for s in self.samples if s.sent > moment}
+
+    def answers_of(self, version: str) -> set[bytes]:
+        """The different bodies that came from one version."""
+        return {s.body for s in self.samples if s.version == version}
+
     async def answered(self, count: int, seconds: float = 30.0) -> None:
         """Wait until `count` more requests have been answered."""
         target = len(self.samples) + count
@@ -53,27 +57,34 @@ class Load:
 
 
 @asynccontextmanager
-async def load(url: str, body: Any, clients: int = 64) -> AsyncIterator[Load]:
-    """Post `body` to `url` from so many clients until the block ends."""
+async def load(url: str, body: Any, clients: int = 64, pause: float = 0.05) -> AsyncIterator[Load]:
+    """Post to a server's `/invocations` until the block ends.
+
+    Args:
+        url: Where the server listens.
+        body: What is posted, as JSON.
+        clients: How many post at the same time, each over a connection of its own.
+        pause: Seconds between an answer and the client's next request: the machine has to load
+            a model as well.
+    """
     state = Load()
     data = json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"}
     connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector) as session:
+    async with aiohttp.ClientSession(url, connector=connector, headers=headers) as session:
 
         async def client() -> None:
             while state.running:
                 sent = time.monotonic()
                 try:
-                    async with session.post(
-                        url, data=data, headers={"Content-Type": "application/json"}
-                    ) as response:
+                    async with session.post("/invocations", data=data) as response:
                         answer = await response.read()
                         version = response.headers.get("X-Model-Version")
                         status = response.status
                 except (aiohttp.ClientError, ConnectionError) as error:
                     status, version, answer = 0, None, repr(error).encode()
-                    await asyncio.sleep(0.01)
                 state.samples.append(Sample(sent, time.monotonic(), status, version, answer))
+                await asyncio.sleep(pause)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(clients):

@@ -9,15 +9,17 @@ from typing import Any
 import mlflow.pyfunc
 import pandas as pd
 from mlflow.models import ModelSignature
-from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema
 
 TEXT_SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.string, "text")]), outputs=Schema([ColSpec(DataType.string)])
 )
 TEXT_EXAMPLE = pd.DataFrame({"text": ["some text"]})
+TEXT_REQUEST = {"instances": ["some text"]}
 
+# The annotation keeps MLflow from warning that there is none.
 _MODULE = """
+import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
@@ -27,7 +29,7 @@ class Model(PythonModel):
     def load_context(self, context):
 {load}
 
-    def predict(self, context, model_input, params=None):
+    def predict(self, context, model_input: pd.DataFrame, params=None):
 {predict}
 
 set_model(Model())
@@ -50,7 +52,7 @@ def save_model(
         directory: Where to make a directory for it.
         predict: Body of `predict(self, context, model_input, params=None)`.
         load: Body of `load_context(self, context)`.
-        preamble: Code at the top of the module.
+        preamble: Code at the top of the module; it runs while the model is saved, too.
 
     Returns:
         The path of the saved model.
@@ -83,35 +85,24 @@ def _indented(body: str) -> str:
     return textwrap.indent(textwrap.dedent(body).strip("\n"), " " * 8)
 
 
-class Registry:
-    """A Model Registry, and the short names for what tests do with it.
+class SavedModels:
+    """Models saved in one directory.
 
     Args:
-        uri: Its tracking URI; an SQLite one needs no server.
+        directory: Where they are saved.
     """
 
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
-        self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._by_word: dict[str, Path] = {}
 
-    def create(self, name: str) -> None:
-        """Make a registered model."""
-        self.client.create_registered_model(name)
+    def saying(self, word: str) -> Path:
+        """A model that answers each row with `word`; one for each word."""
+        if word not in self._by_word:
+            self._by_word[word] = self.save(f"return [{word!r}] * len(model_input)")
+        return self._by_word[word]
 
-    def add(self, name: str, path: Path) -> str:
-        """Register a saved model as the next version and return its number."""
-        return str(self.client.create_model_version(name, source=str(path)).version)
-
-    def promote(self, name: str, version: str) -> None:
-        """Move a version to Production, the only one there."""
-        self.client.transition_model_version_stage(
-            name, version, "Production", archive_existing_versions=True
-        )
-
-    def archive(self, name: str, version: str) -> None:
-        """Move a version out of Production."""
-        self.client.transition_model_version_stage(name, version, "Archived")
-
-    def point(self, name: str, alias: str, version: str) -> None:
-        """Move an alias."""
-        self.client.set_registered_model_alias(name, alias, version)
+    def save(self, predict: str, **options: Any) -> Path:
+        """Save a model; the options are those of `save_model`."""
+        options.setdefault("input_example", TEXT_EXAMPLE)
+        return save_model(self.directory, predict, **options)

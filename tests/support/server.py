@@ -1,42 +1,45 @@
 """Running the server as people run it, and reading its log."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from tests.support.events import EVERY_LINE, FIELDS
+from tests.support.waiting import wait_until
+
 REPOSITORY = Path(__file__).parents[2]
 
-Event = dict[str, Any]
+_SETTINGS = {
+    "HOST": "127.0.0.1",
+    "PORT": "0",
+    "POLL_INTERVAL_SECONDS": "0.2",
+    "LOG_FORMAT": "json",
+    # scikit-learn takes a second to import, and few tests need it.
+    "PRELOAD": "pandas",
+}
 
 
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
-    """Return the first true value of `condition`; AssertionError after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} s: {what}")
-        time.sleep(0.02)
-    return value
-
-
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """What the server answered."""
+    """What the server answered; the names of headers in lower case."""
 
-    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        self.body = body
+    status: int
+    headers: dict[str, str]
+    body: bytes
 
     @property
     def json(self) -> Any:
@@ -49,80 +52,120 @@ class Answer:
         return self.headers.get("x-model-version")
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A line of the log: `read_at` (seconds, monotonic) is just after it was written."""
+
+    fields: dict[str, Any]
+    read_at: float
+
+    def __getitem__(self, name: str) -> Any:
+        return self.fields[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.fields
+
+
 class Server:
     """`python -m server` in a process of its own.
 
     Args:
         scratch: Directory that becomes its TMPDIR.
-        environment: Its settings. PORT is 0 and POLL_INTERVAL_SECONDS 0.2 unless given.
+        environment: Its settings.
     """
 
     def __init__(self, scratch: Path, **environment: str) -> None:
         self.scratch = scratch
         self.lines: list[str] = []
         self.events: list[Event] = []
-        settings = {
-            "HOST": "127.0.0.1",
-            "PORT": "0",
-            "POLL_INTERVAL_SECONDS": "0.2",
-            "LOG_FORMAT": "json",
-            "TMPDIR": str(scratch),
-        }
+        self._malformed: list[str] = []
+        self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed with the server
         self.process = subprocess.Popen(
             [sys.executable, "-m", "server"],
             cwd=REPOSITORY,
-            env={**os.environ, **settings, **environment},
+            env={**os.environ, **_SETTINGS, "TMPDIR": str(scratch), **environment},
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._stderr,
             text=True,
+            # A server that signals its whole process group must not end the tests with it.
+            start_new_session=True,
         )
         self._psutil = psutil.Process(self.process.pid)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.port = int(self.wait_for("server_started")["port"])
+        try:
+            self.port = int(self.wait_for("server_started")["port"])
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def url(self) -> str:
         """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.process.pid
+
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.lines.append(line)
-            self.events.append(json.loads(line))
+            try:
+                fields = json.loads(line)
+                missing = (EVERY_LINE | FIELDS.get(fields["event"], set())) - set(fields)
+            except (ValueError, TypeError, KeyError):
+                self._malformed.append(line)
+                continue
+            if missing:
+                self._malformed.append(line)
+            self.events.append(Event(fields, time.monotonic()))
 
-    def find(self, event: str, **fields: Any) -> list[Event]:
-        """The events of this name with these fields so far."""
+    def mark(self) -> int:
+        """A place in the log: what is logged from here on."""
+        return len(self.events)
+
+    def find(self, event: str, since: int = 0, **fields: Any) -> list[Event]:
+        """The events of this name with these fields that have been logged after the mark."""
         return [
             e
-            for e in list(self.events)
-            if e["event"] == event and all(e.get(k) == v for k, v in fields.items())
+            for e in self.events[since:]
+            if e["event"] == event and all(e.fields.get(k) == v for k, v in fields.items())
         ]
 
-    def wait_for(self, event: str, seconds: float = 60.0, count: int = 1, **fields: Any) -> Event:
-        """Wait until the log has `count` such events and return the last of them."""
+    def wait_for(
+        self, event: str, seconds: float = 60.0, *, count: int = 1, since: int = 0, **fields: Any
+    ) -> Event:
+        """Wait until there are `count` such events and return the last of them."""
 
         def found() -> list[Event] | None:
-            if self.process.poll() is not None and len(self.find(event, **fields)) < count:
-                raise AssertionError(f"the server ended: {self.errors()}\n{self.tail()}")
-            events = self.find(event, **fields)
+            ended = self.process.poll() is not None and not self._reader.is_alive()
+            events = self.find(event, since, **fields)
+            if ended and len(events) < count:
+                raise AssertionError(f"ended with {self.process.returncode}: {self.errors()}")
             return events if len(events) >= count else None
 
         try:
-            events: list[Event] = wait_until(found, f"{count} {event} {fields}", seconds)
+            events = wait_until(found, f"{count} {event} {fields}", seconds)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.tail()}") from None
+        assert events is not None
         return events[-1]
+
+    def wait_swapped(self, version: str, since: int = 0, **fields: Any) -> Event:
+        """Wait until the version with this number serves."""
+        return self.wait_for("model_swapped", since=since, new_version=f"v{version}", **fields)
 
     def tail(self) -> str:
         """The last lines of the log, for messages."""
         return "".join(self.lines[-25:])
 
     def errors(self) -> str:
-        """What stands on standard error, once it has ended."""
-        assert self.process.stderr is not None
-        return self.process.stderr.read()
+        """What it has written to standard error."""
+        self._stderr.seek(0)
+        return self._stderr.read()
 
     def request(
         self,
@@ -147,17 +190,21 @@ class Server:
             with error:
                 return _answer(error.code, error.headers.items(), error.read())
 
-    def get(self, path: str) -> Answer:
+    def get(self, path: str, headers: dict[str, str] | None = None) -> Answer:
         """GET a path."""
-        return self.request("GET", path)
+        return self.request("GET", path, headers=headers)
 
-    def predict(self, body: Any, **headers: str) -> Answer:
+    def predict(self, body: Any, headers: dict[str, str] | None = None) -> Answer:
         """POST to /invocations."""
         return self.request("POST", "/invocations", body, headers)
 
-    def reload(self, query: str = "") -> Answer:
+    def reload(self) -> Answer:
         """POST to /reload."""
-        return self.request("POST", f"/reload{query}")
+        return self.request("POST", "/reload")
+
+    def info(self) -> Any:
+        """What /info answers."""
+        return self.get("/info").json
 
     def wait_healthy(self, seconds: float = 60.0) -> None:
         """Wait until /health is 200."""
@@ -167,8 +214,8 @@ class Server:
             raise AssertionError(f"{error}\n{self.tail()}") from None
 
     def worker_pids(self) -> list[int]:
-        """The pids of the serving release's workers."""
-        return [worker["pid"] for worker in self.get("/info").json["workers"]]
+        """The process ids of the serving release's workers."""
+        return [worker["pid"] for worker in self.info()["workers"]]
 
     def processes(self) -> list[psutil.Process]:
         """The server's process and all below it."""
@@ -176,6 +223,13 @@ class Server:
             return [self._psutil, *self._psutil.children(recursive=True)]
         except psutil.NoSuchProcess:
             return []
+
+    def fork_server(self) -> psutil.Process:
+        """The process that all others are forked from."""
+        for process in self._psutil.children():
+            if "multiprocessing.forkserver" in " ".join(process.cmdline()):
+                return process
+        raise AssertionError("there is no fork server")
 
     def release_directories(self) -> list[Path]:
         """The download directories that exist now."""
@@ -185,16 +239,20 @@ class Server:
         """Send the server's process a signal."""
         self.process.send_signal(number)
 
-    def stop(self, seconds: float = 40.0) -> int:
+    def wait_exit(self, seconds: float = 40.0) -> int:
+        """Wait until the process has ended and return its exit code; the log is complete then."""
+        code = self.process.wait(seconds)
+        self._reader.join(10)
+        return code
+
+    def stop(self) -> int:
         """Send SIGTERM and return the exit code."""
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
-        code = self.process.wait(seconds)
-        self._reader.join(5)
-        return code
+        return self.wait_exit()
 
     def close(self) -> None:
-        """Make sure that it has ended, with all that it started."""
+        """Make sure that it has ended, with all that it started, and that its log was in order."""
         family = self.processes()
         if self.process.poll() is None:
             self.process.terminate()
@@ -203,13 +261,31 @@ class Server:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(5)
-        for process in family:
-            if process.is_running() and process.pid != self.process.pid:
-                process.kill()
-        self._reader.join(5)
-        for stream in (self.process.stdout, self.process.stderr):
-            if stream is not None:
-                stream.close()
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: ended(family), "all have ended", 5)
+        remaining = [process for process in family if not ended([process])]
+        for process in remaining:
+            process.kill()
+        self._reader.join(10)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        errors = self.errors()
+        self._stderr.close()
+        assert [p.pid for p in remaining] == [], "processes were left behind"
+        assert self._malformed == [], "lines of the log are not as they should be"
+        assert errors == "", "standard error is for settings that can't be used"
+
+
+def ended(processes: Iterable[psutil.Process]) -> bool:
+    """Whether none of the processes runs any more. Who should reap them may have ended first."""
+    return not any(_runs(process) for process in processes)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _answer(status: int, headers: Any, body: bytes) -> Answer:

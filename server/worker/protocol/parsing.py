@@ -9,7 +9,7 @@ from mlflow.pyfunc.utils.serving_data_parser import SUPPORTED_LLM_FORMATS
 from server.worker.protocol.bodies import CSV, JSON, media_type, read_csv, read_json, read_parquet
 from server.worker.protocol.errors import InvalidInput
 from server.worker.protocol.signature import InputSignature
-from server.worker.protocol.tables import SCALARS, Layout, layout_of
+from server.worker.protocol.tables import SCALARS, Layout, kinds_of, layout_of
 
 SPLIT = "dataframe_split"
 RECORDS = "dataframe_records"
@@ -17,6 +17,9 @@ INSTANCES = "instances"
 INPUTS = "inputs"
 
 FORMATS = frozenset({SPLIT, RECORDS, INSTANCES, INPUTS})
+
+# Larger ones take long to parse and predict by themselves, and would hold up their neighbours.
+_LARGEST_MERGED_BODY = 64 * 1024
 
 _EXPECTED = (
     f"body must be a JSON object with exactly one of '{SPLIT}', '{RECORDS}', '{INSTANCES}' "
@@ -34,7 +37,7 @@ class Request(NamedTuple):
         params: Parameters for the model, as they came.
         rows: The number of rows, `None` if the payload isn't made of rows.
         merge_key: Requests with equal keys may be merged; `None` never.
-        layout: What the table in the payload looks like, if it is one that orjson read.
+        layout: How the table in the payload is laid out, if it is one that orjson read.
         size: The length of the body, in bytes.
     """
 
@@ -80,7 +83,9 @@ def _parse_json(body: bytes, signature: InputSignature) -> Request:
     payload = _with_columns(format_, document[format_], signature.scalar_columns)
     params = document.get("params")
     layout = _layout(format_, payload) if plain else None
-    merge_key = _merge_key(format_, layout, params) if layout and signature.stackable else None
+    merge_key = None
+    if layout is not None and signature.stackable and len(body) <= _LARGEST_MERGED_BODY:
+        merge_key = _merge_key(format_, payload, layout, params)
     rows = _rows(format_, payload)
     return Request(format_, payload, params, rows, merge_key, layout, len(body))
 
@@ -148,14 +153,15 @@ def _rows(format_: str, payload: Any) -> int | None:
     return None
 
 
-def _merge_key(format_: str, layout: Layout, params: Any) -> Hashable | None:
-    if layout.kinds is None:
+def _merge_key(format_: str, payload: Any, layout: Layout, params: Any) -> Hashable | None:
+    kinds = kinds_of(payload["data"] if format_ == SPLIT else payload, layout.orient)
+    if kinds is None:
         return None
     if params is None:
-        return format_, layout
+        return format_, layout, kinds
     try:
         # As JSON text, 1, 1.0 and true differ.
-        return format_, layout, orjson.dumps(params)
+        return format_, layout, kinds, orjson.dumps(params)
     except orjson.JSONEncodeError:
         return None
 

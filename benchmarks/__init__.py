@@ -1,0 +1,1 @@
+"""Benchmarks: throughput, swaps under load and payload sizes, on one machine over loopback."""

@@ -1,0 +1,1 @@
+"""Code that runs inside the servers that this one is compared with."""

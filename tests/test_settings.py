@@ -1,0 +1,108 @@
+"""Reading the settings from the environment."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from server.settings import BadSettings, Settings, help_text, read_settings
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment with nothing but a MODEL_URI."""
+    for name in list(os.environ):
+        if name.lower() in Settings.model_fields:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("MODEL_URI", "models:/demo/Production")
+
+
+def test_the_defaults_are_those_that_people_know() -> None:
+    settings = read_settings()
+    assert (settings.port, settings.poll_interval_seconds, settings.workers) == (5001, 10, 1)
+    assert settings.name == "demo"
+
+
+def test_a_model_name_replaces_the_registered_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_NAME", "the demo")
+    assert read_settings().name == "the demo"
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "")
+    assert read_settings().port == 5001
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PORT", "abc"),
+        ("PORT", "65536"),
+        ("PORT", "-1"),
+        ("POLL_INTERVAL_SECONDS", "-1"),
+        ("POLL_INTERVAL_SECONDS", "nan"),
+        ("POLL_INTERVAL_SECONDS", "inf"),
+        ("WORKERS", "0"),
+        ("WORKERS", "1.5"),
+        ("MAX_BODY_BYTES", "0"),
+        ("MAX_QUEUE", "none"),
+        ("REQUEST_TIMEOUT_SECONDS", "0"),
+        ("LOAD_TIMEOUT_SECONDS", "0"),
+        ("DRAIN_TIMEOUT_SECONDS", "-3"),
+        ("BATCHING", "sometimes"),
+        ("LOG_LEVEL", "loud"),
+        ("LOG_FORMAT", "xml"),
+        ("MODEL_URI", "models:/demo/a/b"),
+        ("MODEL_URI", "runs:/0123"),
+        ("RELOAD_TOKEN_FILE", "/there/is/no/such/file"),
+    ],
+)
+def test_a_bad_value_is_named_with_what_it_got_and_what_it_takes(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(BadSettings) as caught:
+        read_settings()
+    message = str(caught.value)
+    assert message.startswith(f"{variable}={value!r}")
+    assert Settings.model_fields[variable.lower()].description in message
+    assert "\n" not in message
+
+
+def test_a_missing_model_uri_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MODEL_URI")
+    with pytest.raises(BadSettings, match="MODEL_URI is not set"):
+        read_settings()
+
+
+def test_a_token_is_read_from_a_file_and_never_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("s3cret\n")
+    monkeypatch.setenv("RELOAD_TOKEN_FILE", str(file))
+    assert read_settings().token == "s3cret"  # noqa: S105
+
+    monkeypatch.setenv("RELOAD_TOKEN", "s3cret")
+    with pytest.raises(BadSettings, match="both set") as caught:
+        read_settings()
+    assert "s3cret" not in str(caught.value)
+
+
+def test_the_token_is_not_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELOAD_TOKEN", "s3cret")
+    settings = read_settings()
+    assert settings.token == "s3cret"  # noqa: S105
+    assert "s3cret" not in repr(settings)
+
+
+def test_help_names_every_setting_with_its_unit_and_default() -> None:
+    text = help_text()
+    for name, field in Settings.model_fields.items():
+        assert f"  {name.upper()}" in text
+        assert field.description is not None
+        assert field.description in text
+        if name.endswith("_seconds"):
+            assert "second" in field.description.lower()
+    assert "POLL_INTERVAL_SECONDS (default 10)" in text
+    assert "MODEL_URI (required)" in text
