@@ -2,10 +2,11 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext
 
 # Read by BLAS and OpenMP libraries when they are loaded.
@@ -43,7 +44,9 @@ class ForkServer:
         """Start it, or start it again if it has ended. May be called from any thread."""
         with self._lock:
             self.context.set_forkserver_preload(["watcher.registry", "server.worker.preload"])
-            with self._environment(), self._redirected():
+            # Else the fork server would start it, and that lifts the signal mask.
+            resource_tracker.ensure_running()
+            with self._environment(), self._redirected(), _signals_blocked():
                 forkserver.ensure_running()
 
     @contextmanager
@@ -74,3 +77,17 @@ class ForkServer:
             os.dup2(saved[1], 2)
             os.close(saved[0])
             os.close(saved[1])
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """What is started inside leaves SIGINT and SIGTERM to the gateway.
+
+    A terminal and a service manager signal every process. The mask is inherited, and holds from
+    the first instant; workers lift it once they have handlers of their own.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -94,7 +94,8 @@ class OutputPipe(asyncio.Protocol):
             return
         event, level, fields = record
         write: Callable[..., Any] = getattr(log, level)
-        write(event, **fields, **self._fields)
+        # The gateway's own word on whose output this is comes last.
+        write(event, **{**fields, **self._fields})
 
     def _within_rate(self) -> bool:
         now = time.monotonic()
@@ -114,6 +115,7 @@ class OutputPipe(asyncio.Protocol):
 
 
 _WORKER_EVENTS = frozenset({"prediction_failed", "merging_turned_off", "rehearsal_difference"})
+_WORKER_FIELDS = frozenset({"error", "request", "old_answer", "new_answer"})
 _LEVELS = {"debug": "debug", "info": "info", "warning": "warning"}
 
 
@@ -122,11 +124,18 @@ def _parse(line: bytes) -> tuple[str, str, dict[str, Any]] | None:
     names: people alert on those."""
     try:
         record = orjson.loads(line)
-        event = record.pop("event")
-        level = _LEVELS.get(record.pop("level"), "error")
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except ValueError:
         return None
-    fields = {k: record[k] for k in ("logger", "request_id", "exception") if k in record}
-    if event in _WORKER_EVENTS and record.get("logger") == "server.worker":
-        return event, level, fields | record.get("fields", {})
+    if not isinstance(record, dict):
+        return None
+    event, logger = record.get("event"), record.get("logger")
+    level = _LEVELS.get(str(record.get("level")), "error")
+    fields: dict[str, Any] = {
+        k: str(record[k]) for k in ("logger", "request_id", "exception") if k in record
+    }
+    if logger == "server.worker" and isinstance(event, str) and event in _WORKER_EVENTS:
+        extra = record.get("fields")
+        if isinstance(extra, dict):
+            fields |= {k: v for k, v in extra.items() if k in _WORKER_FIELDS}
+        return event, level, fields
     return "worker_output", level, {"message": str(event), **fields}

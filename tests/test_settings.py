@@ -65,7 +65,7 @@ def test_a_bad_value_is_named_with_what_it_got_and_what_it_takes(
         read_settings()
     message = str(caught.value)
     assert message.startswith(f"{variable}={value!r}")
-    assert Settings.model_fields[variable.lower()].description in message
+    assert str(Settings.model_fields[variable.lower()].description) in message
     assert "\n" not in message
 
 

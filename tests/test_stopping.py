@@ -4,6 +4,7 @@ process is left behind."""
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -162,6 +163,11 @@ def test_a_load_under_way_is_given_up(
     assert not [line for line in server.lines if "Traceback" in line]
 
 
+def has_more_processes(server: Server, number: int) -> bool:
+    """Whether the server has come that far in its start."""
+    return len(server.processes()) > number
+
+
 def test_a_signal_right_after_the_start_ends_it_in_order(
     registry: Registry, model_name: str, saved: SavedModels, start_server: StartServer
 ) -> None:
@@ -169,10 +175,10 @@ def test_a_signal_right_after_the_start_ends_it_in_order(
     registry.promote(model_name, registry.add(model_name, saved.saying("one")))
     for children in (0, 2, 3):
         server = start_server(f"models:/{model_name}/Production")
-        wait_until(lambda n=children: len(server.processes()) > n, "so far has it come")
+        wait_until(partial(has_more_processes, server, children), "so far has it come")
         family = server.processes()
         assert server.stop() == 0
         assert server.events[-1]["event"] == "server_stopped"
         assert not [line for line in server.lines if "Traceback" in line]
-        wait_until(lambda f=family: ended(f), "no process is left", 5)
+        wait_until(partial(ended, family), "no process is left", 5)
         assert list(server.scratch.iterdir()) == []

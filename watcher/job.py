@@ -1,5 +1,6 @@
 """The job that polls the registry, and what each of its answers means."""
 
+import asyncio
 import enum
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -100,8 +101,8 @@ class Watcher:
     def stop(self) -> None:
         """End the scheduler. A poll under way is cancelled: pause, and wait for the swap first."""
         if self._job is not None:
-            self._scheduler.shutdown(wait=False)
             self._job = None
+            self._scheduler.shutdown(wait=False)
 
     def state(self) -> dict[str, Any]:
         """What `/info` shows of the watcher."""
@@ -119,7 +120,13 @@ class Watcher:
 
     async def poll(self) -> None:
         """Ask the registry once and act on its answer."""
-        outcome = await self._poll()
+        try:
+            outcome = await self._poll()
+        except asyncio.CancelledError:
+            if self._job is None:
+                # The scheduler was shut down, and would log this as a failure of the job.
+                return
+            raise
         self._last_poll = datetime.now(UTC)
         self._last_outcome = outcome
         serves = self._target.serving is not None

@@ -6,6 +6,7 @@ The forms are those of `mlflow.store.artifact.utils.models._parse_model_uri`.
 import enum
 import re
 from dataclasses import dataclass
+from urllib.parse import urlparse
 
 
 class Form(enum.Enum):
@@ -41,7 +42,6 @@ class ModelUri:
         return self.name or self.text.rstrip("/").rpartition("/")[2] or self.text
 
 
-_MODELS = re.compile(r"models:/+(?P<name>[^/]+?)(?:/(?P<suffix>[^/]+)|@(?P<alias>[^/@]+))?/?")
 _RUN = re.compile(r"runs:/+(?P<run>[^/]+)/.+")
 
 
@@ -55,21 +55,27 @@ def parse_model_uri(text: str) -> ModelUri:
         if run := _RUN.fullmatch(text):
             return ModelUri(text, Form.RUN, selector=run["run"])
         raise ValueError("a run URI has the form runs:/RUN_ID/path/to/model")
-    if not text.startswith("models:"):
-        return ModelUri(text, Form.LOCATION)
-    match = _MODELS.fullmatch(text)
-    if match is None:
-        raise ValueError(
-            "a model URI has the form models:/NAME/STAGE, models:/NAME@ALIAS, models:/NAME/NUMBER, "
-            "models:/NAME/latest or models:/MODEL_ID"
-        )
-    name, suffix, alias = match["name"], match["suffix"], match["alias"]
-    if alias is not None:
-        return ModelUri(text, Form.ALIAS, name, alias)
-    if suffix is None:
-        return ModelUri(text, Form.MODEL_ID, selector=name)
-    if suffix.isdigit():
-        return ModelUri(text, Form.VERSION, name, suffix)
-    if suffix.lower() == "latest":
-        return ModelUri(text, Form.LATEST, name)
-    return ModelUri(text, Form.STAGE, name, suffix)
+    if text.startswith("models:"):
+        return _parse_registered(text)
+    return ModelUri(text, Form.LOCATION)
+
+
+def _parse_registered(text: str) -> ModelUri:
+    path = urlparse(text, allow_fragments=False).path
+    match path.lstrip("/").split("/") if path.startswith("/") else []:
+        case [name, suffix] if name.strip() and suffix.strip():
+            if suffix.isdigit():
+                return ModelUri(text, Form.VERSION, name, suffix)
+            if suffix.lower() == "latest":
+                return ModelUri(text, Form.LATEST, name)
+            return ModelUri(text, Form.STAGE, name, suffix)
+        case [name] if "@" in name:
+            name, _, alias = name.rpartition("@")
+            if alias.strip():
+                return ModelUri(text, Form.ALIAS, name, alias)
+        case [model_id] if model_id.strip():
+            return ModelUri(text, Form.MODEL_ID, selector=model_id)
+    raise ValueError(
+        "a model URI has the form models:/NAME/STAGE, models:/NAME@ALIAS, models:/NAME/NUMBER, "
+        "models:/NAME/latest or models:/MODEL_ID"
+    )

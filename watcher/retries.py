@@ -7,6 +7,7 @@ from collections.abc import Callable
 from watcher.versions import Identity
 
 LONGEST_PAUSE_SECONDS = 600.0
+_MOST_DOUBLINGS = 30
 
 
 class RetryPauses:
@@ -31,7 +32,9 @@ class RetryPauses:
         """Note a failure and return the seconds until the version is due again."""
         self._failures = self._failures + 1 if identity == self._identity else 1
         self._identity = identity
-        pause = min(LONGEST_PAUSE_SECONDS, self._first * 2.0 ** (self._failures - 1))
+        pause = min(
+            LONGEST_PAUSE_SECONDS, self._first * 2.0 ** min(self._failures - 1, _MOST_DOUBLINGS)
+        )
         self._due_at = self._clock() + pause
         return pause
 

@@ -129,6 +129,8 @@ def _set_up_process(output: Connection, spec: WorkerSpec) -> None:
     # Handlers rather than SIG_IGN, which programs that the model starts would inherit.
     signal.signal(signal.SIGINT, _ignore)
     signal.signal(signal.SIGTERM, _ignore)
+    # Blocked since the fork server started; what the model starts must be able to get them.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
     os.umask(0o077)
     os.dup2(output.fileno(), 1)
     os.dup2(output.fileno(), 2)

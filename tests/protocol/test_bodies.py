@@ -206,6 +206,31 @@ def test_payloads_that_are_no_input(texts: Protocol, body: bytes) -> None:
     assert refused(texts, body).status == 400
 
 
+@pytest.mark.parametrize(
+    "number",
+    ["0.0012345678901234567", "12.0000000000000000000000000000000000000001", "123456789012345678"],
+)
+def test_long_fractions_are_merged(anything: Protocol, number: str) -> None:
+    request = anything.parse(JSON, b'{"instances": [1.5, %s]}' % number.encode())
+    assert request.merge_key is not None
+    assert request.payload == [1.5, json.loads(number)]
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        "1234567890123456789",
+        "0.12345678901234567890123, 18446744073709551616",
+        "-9223372036854775809",
+    ],
+)
+def test_long_integers_are_read_exactly(anything: Protocol, numbers: str) -> None:
+    body = b'{"instances": [%s]}' % numbers.encode()
+    request = anything.parse(JSON, body)
+    assert request.merge_key is None
+    assert repr(request.payload) == repr(json.loads(body)["instances"])
+
+
 def test_arrays_of_text_that_would_not_fit_in_memory_are_refused(anything: Protocol) -> None:
     cells = ["x" * 1_000_000] + [""] * 300_000
     body = json.dumps({"instances": cells}).encode()

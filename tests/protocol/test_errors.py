@@ -1,6 +1,7 @@
 """What is said about what went wrong, and whose fault it is."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -81,6 +82,19 @@ def test_inputs_are_not_repeated_whole(load: Load, document: Any, type_: str) ->
     with pytest.raises(InvalidInput) as caught:
         answer(Protocol(load(Echo, columns(a=type_))), document)
     assert len(caught.value.message) <= 1003
+
+
+@pytest.mark.parametrize("type_", ["double", "long", "datetime", "binary"])
+def test_the_wrong_value_among_very_many_is_found_soon(load: Load, type_: str) -> None:
+    good = {"double": 0.5, "long": 1, "datetime": "2024-05-06", "binary": "AA=="}[type_]
+    rows = [[good]] * 50_000
+    rows[40_000] = [[]]
+    document = {"dataframe_split": {"columns": ["a"], "data": rows}}
+    protocol = Protocol(load(Echo, columns(a=type_)))
+    started = time.monotonic()
+    with pytest.raises(InvalidInput, match="row 40000 has a list"):
+        answer(protocol, document)
+    assert time.monotonic() - started < 5
 
 
 def test_schema_details_may_be_kept_back(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,6 +124,13 @@ def test_what_mlflow_accepts_comes_out_the_same(
 
 
 @slow_to_load
+@given(value=VALUES | st.lists(st.floats(0, 1)) | st.lists(st.integers(-(2**70), 2**70)))
+def test_json_is_read_as_by_the_standard_library(load: Load, value: Any) -> None:
+    body = json.dumps({"prompt": value}).encode()
+    assert repr(Protocol(load(Echo)).parse(JSON, body).payload) == repr(json.loads(body))
+
+
+@slow_to_load
 @given(body=st.binary(), content_type=st.sampled_from([JSON, "text/csv"]))
 def test_any_bytes_are_answered_or_refused(load: Load, body: bytes, content_type: str) -> None:
     protocol = Protocol(load(Echo))

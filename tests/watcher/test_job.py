@@ -46,6 +46,10 @@ class Setup:
         self.retries = RetryPauses(interval or 1.0, lambda: self.now)
         self.watcher = Watcher(self.look_up, self, self.retries, interval, moves=moves)
 
+    def serve_nothing(self) -> None:
+        """Be a target whose first version is still to come."""
+        self.serving = None
+
     async def look_up(self) -> ModelVersion:
         self.asked.set()
         if isinstance(self.reply, Exception):
@@ -91,7 +95,7 @@ def events(logs: list[dict[str, Any]]) -> list[str]:
 async def test_the_same_version_is_nothing(setup: Setup) -> None:
     assert await setup.poll(3) == []
     assert (setup.followed, setup.outcome) == (0, "unchanged")
-    assert setup.watcher.problem is None
+    assert not setup.watcher.problem
 
 
 async def test_the_same_version_in_another_stage_is_only_noted(setup: Setup) -> None:
@@ -122,7 +126,7 @@ async def test_another_version_is_announced_and_followed(
 
 
 async def test_the_first_version_is_followed_without_a_move(setup: Setup) -> None:
-    setup.serving = None
+    setup.serve_nothing()
     assert await setup.poll() == []
     assert (setup.followed, setup.serving) == (1, version(1))
 
@@ -137,7 +141,7 @@ async def test_a_version_that_is_gone_is_told_once(setup: Setup) -> None:
 
     setup.reply = version(1)
     assert await setup.poll() == []
-    assert setup.watcher.problem is None
+    assert not setup.watcher.problem
     setup.reply = VersionMissing("nothing in Production")
     assert events(await setup.poll(2)) == ["version_missing"]
 
@@ -161,7 +165,7 @@ async def test_an_outage_is_told_once_at_each_end(setup: Setup) -> None:
     logs = await setup.poll(2)
     assert events(logs) == ["registry_recovered"]
     assert logs[0]["failed_polls"] == 4
-    assert setup.watcher.problem is None
+    assert not setup.watcher.problem
 
 
 async def test_an_outage_does_not_end_what_was_missing_before(setup: Setup) -> None:
@@ -252,7 +256,7 @@ async def test_where_nothing_is_watched_it_polls_until_something_serves(
     make: Callable[[], Setup],
 ) -> None:
     setup = make()
-    setup.serving = None
+    setup.serve_nothing()
     setup.watcher.start()
     await setup.asked.wait()
     async with asyncio.timeout(10):
@@ -303,7 +307,7 @@ async def test_a_longer_interval_than_a_minute_is_kept_while_the_registry_is_awa
 
 async def test_until_something_serves_it_asks_every_two_seconds() -> None:
     setup = Setup(interval=300)
-    setup.serving = None
+    setup.serve_nothing()
     setup.reply = VersionMissing("nothing in Production")
     setup.watcher.start()
     await setup.asked.wait()

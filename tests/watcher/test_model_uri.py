@@ -87,7 +87,7 @@ suffixes = st.one_of(
 def test_it_agrees_with_mlflow(start: str, name: str, suffix: str) -> None:
     text = f"{start}{name}{suffix}"
     try:
-        theirs = _parse_model_uri(text)  # type: ignore[no-untyped-call]
+        theirs = _parse_model_uri(text)
     except MlflowException:
         theirs = None
     try:
@@ -97,7 +97,7 @@ def test_it_agrees_with_mlflow(start: str, name: str, suffix: str) -> None:
     if theirs is None or ours is None:
         assert (theirs is None) == (ours is None), text
         return
-    expected: dict[Form, tuple[str, str]] = {
+    expected: dict[Form, tuple[str | None, str | None]] = {
         Form.STAGE: (theirs.name, theirs.stage),
         Form.ALIAS: (theirs.name, theirs.alias),
         Form.VERSION: (theirs.name, theirs.version),

@@ -20,6 +20,7 @@ _MOST_PARQUET_CELLS = 20_000_000
 _MOST_PARQUET_BYTES = 1 << 30
 
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
+_LONG = b"0" * 19
 
 
 @lru_cache(maxsize=64)
@@ -60,9 +61,8 @@ def read_json(body: bytes) -> tuple[Any, bool]:
         InvalidInput: the body isn't JSON, is nested too deeply, or holds an integer that is too
             long to be read in reasonable time.
     """
-    has_long_number = b"0" * 19 in body.translate(_DIGITS_TO_ZERO)
     has_nul = b"\\" in body and b"\\u0000" in body
-    if not has_long_number and not has_nul:
+    if not has_nul and not _has_long_integer(body):
         try:
             return orjson.loads(body), True
         except orjson.JSONDecodeError:
@@ -78,6 +78,18 @@ def read_json(body: bytes) -> tuple[Any, bool]:
     except ValueError:
         # Python's limit on the digits of an integer, see sys.set_int_max_str_digits.
         raise InvalidInput("body holds an integer of too many digits") from None
+
+
+def _has_long_integer(body: bytes) -> bool:
+    """Tell whether a body may hold an integer beyond 64 bits: of 19 digits or more."""
+    zeros = body.translate(_DIGITS_TO_ZERO)
+    place = zeros.find(_LONG)
+    while place >= 0:
+        # After a point it is a fraction, and after a digit the rest of one that went before.
+        if zeros[place - 1 : place] not in (b".", b"0"):
+            return True
+        place = zeros.find(_LONG, place + len(_LONG))
+    return False
 
 
 def read_csv(body: bytes, schema: Schema | None) -> pd.DataFrame:

@@ -27,10 +27,10 @@ def explain(request: Request, signature: InputSignature) -> str | None:
     for name, values in _columns(request, tuple(types)):
         if not isinstance(name, str) or name not in types:
             continue
-        for row, value in enumerate(values):
-            if not _converts(value, types[name]):
-                takes = _TYPES[types[name]]
-                return f"column '{name}' takes {takes}; row {row} has {_written(value)}"
+        row = _first_misfit(values, types[name])
+        if row is not None:
+            takes = _TYPES[types[name]]
+            return f"column '{name}' takes {takes}; row {row} has {_written(values[row])}"
     if len(types) > 1 and request.format != SPLIT and _holds_lists(request.payload):
         return f"rows that are lists must hold {len(types)} values each, one for each column"
     return None
@@ -69,14 +69,30 @@ def _columns(request: Request, names: tuple[str, ...]) -> Iterator[tuple[Any, Se
         yield names[0], payload
 
 
-def _converts(value: Any, type_: DataType) -> bool:
+def _first_misfit(values: Sequence[Any], type_: DataType) -> int | None:
+    """Find the first value that can't be converted, by halves: there may be a million."""
+    if _convert(values, type_):
+        return None
+    start, end = 0, len(values)
+    while end - start > 1:
+        middle = (start + end) // 2
+        if _convert(values[start:middle], type_):
+            start = middle
+        else:
+            end = middle
+    # Dates may each be well written, and yet not in one format.
+    return None if _convert(values[start:end], type_) else start
+
+
+def _convert(values: Sequence[Any], type_: DataType) -> bool:
     try:
         if type_ is DataType.datetime:
-            pd.to_datetime([value])
+            pd.to_datetime(list(values))
         elif type_ is DataType.binary:
-            base64.decodebytes(value.encode())
-        else:
-            return np.array([value], dtype=type_.to_numpy()).ndim == 1
+            for value in values:
+                base64.decodebytes(value.encode())
+        elif type_ is not DataType.string:
+            return np.array(values, dtype=type_.to_numpy()).ndim == 1
     except Exception:
         return False
     return True

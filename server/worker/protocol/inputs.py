@@ -13,6 +13,9 @@ from server.worker.protocol.errors import InvalidInput, describe
 from server.worker.protocol.parsing import FORMATS, INPUTS, INSTANCES, SPLIT, Request
 from server.worker.protocol.signature import InputSignature
 
+# The numpy kinds of booleans, integers and floats.
+_NUMBERS = frozenset("biuf")
+
 _TENSOR_FORMATS = frozenset({INSTANCES, INPUTS})
 
 # An array of text made of a body this small takes some tens of megabytes at most.
@@ -35,7 +38,8 @@ class InputBuilder:
         if all(isinstance(type_, DataType) for type_ in schema.input_types()):
             self._frames = FrameBuilder(schema)
         elif schema.is_tensor_spec() and not schema.has_input_names():
-            self._tensor = schema.inputs[0]
+            (tensor,) = schema.inputs
+            self._tensor = tensor if tensor.type.kind in _NUMBERS else None
 
     def build(self, request: Request) -> tuple[Any, bool]:
         """Return the model's input, and whether it is as the schema's enforcement would leave it.
@@ -54,10 +58,10 @@ class InputBuilder:
             frame = self._frames.build(request.table, layout)
             if frame is not None:
                 return frame, True
-        if request.size > _SMALL_BODY and request.format in _TENSOR_FORMATS:
-            _refuse_huge_text_arrays(request.payload)
         if self._tensor is not None and _is_list(request):
             return _array(request.payload, self._tensor), False
+        if request.size > _SMALL_BODY and request.format in _TENSOR_FORMATS:
+            _refuse_huge_text_arrays(request.payload)
         return infer_and_parse_data({request.format: request.payload}, self._schema), False
 
 
