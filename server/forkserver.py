@@ -49,6 +49,12 @@ class ForkServer:
             with self._environment(), self._redirected(), _signals_blocked():
                 forkserver.ensure_running()
 
+    def stop(self) -> None:
+        """End it, and wait until it has ended; what was forked from it must have ended before."""
+        with self._lock:
+            forkserver._forkserver._stop()  # type: ignore[attr-defined]
+            resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
+
     @contextmanager
     def _environment(self) -> Iterator[None]:
         added = {name: "1" for name in THREAD_VARIABLES if name not in os.environ}

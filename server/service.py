@@ -74,6 +74,7 @@ async def _start_fork_server(settings: Settings, stack: AsyncExitStack) -> ForkS
     stack.callback(output.close)
     await output.start()
     fork_server = ForkServer(output.writable.fileno(), settings.preload)
+    stack.push_async_callback(asyncio.to_thread, fork_server.stop)
     await asyncio.to_thread(fork_server.start)
     return fork_server
 
