@@ -40,10 +40,13 @@ bench-swap: $(INSTALLED) ## Measure latency while versions are swapped.
 bench-payloads: $(INSTALLED) ## Measure large requests.
 	$(BIN)/python -m benchmarks payloads
 
+chaos: $(INSTALLED) ## Put a stack through CHAOS_SECONDS (60) of faults under load.
+	$(BIN)/python -W ignore -m tests.chaos
+
 test-containers: $(INSTALLED) ## Build the images and try the whole stack; needs a Docker engine.
-	$(BIN)/python -m pytest -m containers tests/containers
+	$(BIN)/python -m pytest -s -m containers tests/containers
 
 clean: ## Remove everything that was made.
 	rm -rf $(VENV) .bench .demo .mypy_cache .pytest_cache .ruff_cache build *.egg-info
 
-.PHONY: help install demo test lint format bench bench-swap bench-payloads test-containers clean
+.PHONY: help install demo test lint format bench bench-swap bench-payloads chaos test-containers clean

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Collection
 from dataclasses import fields, replace
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -26,10 +27,10 @@ def main(arguments: list[str]) -> int:
     try:
         if options.command == "report":
             for benchmark in report.BENCHMARKS:
-                if (RESULTS / f"{benchmark}.json").exists():
-                    print(f"Wrote {report.render(benchmark)}")
+                if (options.output / f"{benchmark}.json").exists():
+                    print(f"Wrote {report.render(benchmark, options.output)}")
         else:
-            path = report.write(options.command, options.run(options))
+            path = report.write(options.command, options.run(options), options.output)
             print(f"\n{path.read_text()}\nWrote {path}")
     except BenchmarkError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
@@ -43,6 +44,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measures this server on this machine, over loopback.",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=RESULTS,
+        metavar="DIRECTORY",
+        help="where the results go; benchmarks/results unless given",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from benchmarks import payloads_report, swap_report, throughput_report
 from benchmarks.markdown import machine_line, targets_table
-from benchmarks.paths import RESULTS
 
 _DIGITS = 5
 
@@ -27,7 +26,7 @@ _CHARTS: dict[str, Callable[[Results], str]] = {
 BENCHMARKS = tuple(_BODIES)
 
 
-def write(benchmark: str, results: Results, directory: Path = RESULTS) -> Path:
+def write(benchmark: str, results: Results, directory: Path) -> Path:
     """Write the JSON, and what is made from it; return the path of the Markdown."""
     directory.mkdir(parents=True, exist_ok=True)
     text = json.dumps(_rounded(results), indent=1)
@@ -35,7 +34,7 @@ def write(benchmark: str, results: Results, directory: Path = RESULTS) -> Path:
     return render(benchmark, directory)
 
 
-def render(benchmark: str, directory: Path = RESULTS) -> Path:
+def render(benchmark: str, directory: Path) -> Path:
     """Make the table and the chart from the JSON; return the path of the Markdown."""
     results = json.loads((directory / f"{benchmark}.json").read_text())
     (directory / f"{benchmark}.svg").write_text(_CHARTS[benchmark](results))

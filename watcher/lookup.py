@@ -21,6 +21,8 @@ from watcher.model_uri import ModelUri
 from watcher.versions import ModelVersion, RegistryUnreachable, VersionMissing
 
 DEADLINE_SECONDS = 7.0
+# The first process to come from the fork server waits until that has imported what it preloads.
+START_DEADLINE_SECONDS = 120.0
 
 # MLflow waits 4 minutes for a refused connection and 20 for a silent one. A poll wants neither;
 # the workers, which download models, keep what the user set.
@@ -64,12 +66,17 @@ class Lookup:
             RegistryUnreachable: no answer within the deadline, or not one of a Model Registry.
         """
         async with self._turn:
+            deadline = START_DEADLINE_SECONDS
             try:
-                async with asyncio.timeout(self._deadline):
+                if self._writer is None:
+                    async with asyncio.timeout(deadline):
+                        await self._start()
+                deadline = self._deadline
+                async with asyncio.timeout(deadline):
                     return _read(await self._ask())
             except TimeoutError:
                 await self._end()
-                raise RegistryUnreachable(f"no answer within {self._deadline:g} s") from None
+                raise RegistryUnreachable(f"no answer within {deadline:g} s") from None
             except (OSError, EOFError, ValueError) as error:
                 await self._end()
                 raise RegistryUnreachable(f"the look-up process failed: {error}") from error
@@ -84,8 +91,6 @@ class Lookup:
             await self._end()
 
     async def _ask(self) -> dict[str, Any]:
-        if self._writer is None:
-            await self._start()
         assert self._writer is not None
         assert self._reader is not None
         self._writer.write(b"?\n")
@@ -101,8 +106,16 @@ class Lookup:
         process = self._context.Process(
             target=_serve, args=(theirs, self._uri, self._environment), name="registry-lookup"
         )
-        with theirs:
-            await asyncio.to_thread(process.start)
+        # It can't be stopped half-way; a process that did start ends as its channel closes.
+        started = asyncio.ensure_future(asyncio.to_thread(process.start))
+        try:
+            await asyncio.shield(started)
+        except BaseException:
+            await asyncio.wait([started])
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         self._process = process
         self._reader, self._writer = await asyncio.open_connection(sock=ours)
 

@@ -7,10 +7,6 @@ import pytest
 from tests.containers.stack import RUNNING, Stack, engine_problem, timed
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "containers: takes minutes and a Docker engine")
-
-
 @pytest.fixture(scope="session")
 def stack(pytestconfig: pytest.Config) -> Iterator[Stack]:
     """The whole stack, built, started with the demo's models, and healthy."""

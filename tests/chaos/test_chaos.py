@@ -1,0 +1,19 @@
+"""A short run of `make chaos`, with a schedule that is the same each time."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.run import run
+
+SECONDS = 20.0
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(("seed", "kills"), [(1, True), (2, False)], ids=["kills", "no kills"])
+def test_chaos_fails_no_request_and_ends_in_order(
+    tmp_path: Path, database: Path, seed: int, kills: bool
+) -> None:
+    summary, problems = run(tmp_path, seed, SECONDS if kills else SECONDS / 2, kills=kills)
+    print(summary)
+    assert problems == []
