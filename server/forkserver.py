@@ -43,6 +43,8 @@ class ForkServer:
     def start(self) -> None:
         """Start it, or start it again if it has ended. May be called from any thread."""
         with self._lock:
+            if _runs():
+                return
             self.context.set_forkserver_preload(["watcher.registry", "server.worker.preload"])
             # Else the fork server would start it, and that lifts the signal mask.
             resource_tracker.ensure_running()
@@ -83,6 +85,14 @@ class ForkServer:
             os.dup2(saved[1], 2)
             os.close(saved[0])
             os.close(saved[1])
+
+
+def _runs() -> bool:
+    """Whether there is a fork server that has not ended; leaves its exit code to be collected."""
+    pid: int | None = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    if pid is None:
+        return False
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The log: one JSON object a line on standard output, from whoever it comes."""
 
 import logging
+import os
 import sys
 from typing import Any, TextIO
 
@@ -29,7 +30,7 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(stream or sys.stdout)
+    handler = logging.StreamHandler(stream or _own_standard_output())
     handler.setFormatter(_formatter(settings))
     root = logging.getLogger()
     root.handlers = [handler]
@@ -37,6 +38,12 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
     # What it warns of (a poll still under way when the next is due) is how the watcher works.
     logging.getLogger("apscheduler").setLevel(max(root.level, logging.ERROR))
     logging.captureWarnings(True)
+
+
+def _own_standard_output() -> TextIO:
+    """Standard output under another descriptor: 1 points elsewhere for the moment in which the
+    fork server starts, and no line may be lost to that."""
+    return os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
 
 
 def _formatter(settings: Settings) -> logging.Formatter:

@@ -36,11 +36,12 @@ class OutputPipe(asyncio.Protocol):
         self._dropped = 0
         self._transport: asyncio.BaseTransport | None = None
         readable, writable = os.pipe()
-        self._readable = readable
+        self._readable: int | None = readable
         self.writable = Connection(writable, readable=False)
 
     async def start(self) -> None:
         """Begin to read."""
+        assert self._readable is not None
         loop = asyncio.get_running_loop()
         self._transport, _ = await loop.connect_read_pipe(
             lambda: self, os.fdopen(self._readable, "rb", buffering=0)
@@ -55,6 +56,9 @@ class OutputPipe(asyncio.Protocol):
         self.close_writable()
         if self._transport is not None:
             self._transport.close()
+        elif self._readable is not None:
+            os.close(self._readable)
+            self._readable = None
 
     def bind(self, **fields: Any) -> None:
         """Add fields to every line from here on."""
@@ -64,7 +68,7 @@ class OutputPipe(asyncio.Protocol):
         if self._lines > LINES_PER_SECOND and time.monotonic() - self._window < 1.0:
             # A model that prints a gigabyte must not cost the gateway more than reading it.
             self._dropped += data.count(b"\n")
-            self._rest, self._skipping = b"", True
+            self._rest, self._skipping = b"", not data.endswith(b"\n")
             return
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:

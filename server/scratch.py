@@ -20,9 +20,12 @@ class Scratch:
     def __init__(self, parent: Path | None = None) -> None:
         self.parent = parent or Path(tempfile.gettempdir())
         self._remove_abandoned()
-        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self.parent))
-        self._lock = os.open(self.path / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        # Under a name that nobody looks for until the lock is held: a gateway that starts at the
+        # same time would take it for abandoned.
+        path = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=self.parent))
+        self._lock = os.open(path / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self.path = path.rename(self.parent / path.name.removeprefix("."))
         self._releases = 0
 
     def new_directory(self, label: str) -> Path:
@@ -52,7 +55,7 @@ def _is_abandoned(directory: Path) -> bool:
     try:
         lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
-        # Another user's, or a gateway that is just starting and has not made its lock yet.
+        # Another user's, or nothing of a gateway's.
         return False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -24,6 +24,10 @@ from watcher.lookup import Lookup
 from watcher.retries import RetryPauses
 
 _FIRST_RETRY_SECONDS = 1.0
+# What is on its way when the signal comes, on a connection that is open already, is served as well.
+_LAST_CALL_SECONDS = 0.25
+# Connections that may wait to be accepted; the kernel's own limit, net.core.somaxconn, holds too.
+_BACKLOG = 4096
 
 log = structlog.get_logger("server.service")
 
@@ -55,7 +59,7 @@ async def serve(settings: Settings) -> None:
         runner = Runner(app, invocations, settings)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, settings.host, settings.port)
+        site = web.TCPSite(runner, settings.host, settings.port, backlog=_BACKLOG)
         await site.start()
         _announce(settings, runner)
         watcher.start()
@@ -65,7 +69,7 @@ async def serve(settings: Settings) -> None:
         log.info("server_stopping", signal=signal_name)
         watcher.pause()
         await deployment.give_up_swaps()
-        await asyncio.sleep(settings.shutdown_grace_seconds)
+        await asyncio.sleep(max(settings.shutdown_grace_seconds, _LAST_CALL_SECONDS))
     log.info("server_stopped")
 
 

@@ -105,26 +105,18 @@ class WorkerProcess(asyncio.Protocol):
         Raises:
             LoadFailed: the machine would not start one.
         """
-        output = OutputPipe(version=self.version)
-        ours, theirs = socket.socketpair()
-        process = fork_server.context.Process(
-            target=entry.run, args=(theirs, output.writable, spec), name=f"worker-{self.version}"
-        )
-        # Blocks until the fork server has forked; it can't be stopped half-way.
-        started = asyncio.ensure_future(asyncio.to_thread(_start_process, fork_server, process))
         try:
-            await asyncio.shield(started)
-        except BaseException as error:
-            # A process that did start ends by itself, as its channel has been closed.
-            await asyncio.wait([started])
-            ours.close()
-            output.close()
-            if isinstance(error, OSError | EOFError):
-                raise LoadFailed("start", f"no process can be started: {error}") from error
-            raise
-        finally:
-            theirs.close()
-            output.close_writable()
+            with contextlib.ExitStack() as undo:
+                output = OutputPipe(version=self.version)
+                undo.callback(output.close)
+                ours, theirs = socket.socketpair()
+                undo.callback(ours.close)
+                with theirs:
+                    process = await self._start_process(fork_server, theirs, output, spec)
+                undo.pop_all()
+        except (OSError, EOFError) as error:
+            raise LoadFailed("start", f"no process can be started: {error}") from error
+        output.close_writable()
         self._process = process
         self._output = output
         self.pid = process.pid or 0
@@ -132,6 +124,22 @@ class WorkerProcess(asyncio.Protocol):
         await output.start()
         self._loop.add_reader(process.sentinel, self._process_ended)
         self._transport, _ = await self._loop.create_connection(lambda: self, sock=ours)
+
+    async def _start_process(
+        self, fork_server: ForkServer, channel: socket.socket, output: OutputPipe, spec: WorkerSpec
+    ) -> ForkServerProcess:
+        process = fork_server.context.Process(
+            target=entry.run, args=(channel, output.writable, spec), name=f"worker-{self.version}"
+        )
+        # Blocks until the fork server has forked; it can't be stopped half-way.
+        started = asyncio.ensure_future(asyncio.to_thread(_start_process, fork_server, process))
+        try:
+            await asyncio.shield(started)
+        except BaseException:
+            # A process that did start ends by itself, as its channel will have been closed.
+            await asyncio.wait([started])
+            raise
+        return process
 
     async def ready(self, timeout: float) -> Ready:
         """Wait until the model is loaded and rehearsed.

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support.live import Live
@@ -130,3 +131,27 @@ def test_a_version_that_failed_is_retried_with_growing_pauses(live: Live, tmp_pa
     failures = live.server.find("reload_failed", mark, failed_version=f"v{bad}")
     assert [event["retry_in_seconds"] for event in failures] == [1.0, 2.0]
     assert len(live.server.find("version_moved", mark)) == 1
+
+
+def test_a_machine_without_a_descriptor_to_spare_fails_the_reload_and_nothing_else(
+    live: Live,
+) -> None:
+    version = live.serve("good")
+    server, mark = live.server, live.server.mark()
+    gateway = psutil.Process(server.pid)
+    soft, hard = gateway.rlimit(psutil.RLIMIT_NOFILE)
+    # One is left for the request.
+    gateway.rlimit(psutil.RLIMIT_NOFILE, (gateway.num_fds() + 1, hard))
+    try:
+        answer = server.reload()
+    finally:
+        gateway.rlimit(psutil.RLIMIT_NOFILE, (soft, hard))
+
+    assert answer.status == 500
+    assert "start" in answer.json["message"]
+    assert answer.json["old_version"] == f"v{version}"
+    failure = server.wait_for("reload_failed", since=mark, trigger="manual")
+    assert (failure["phase"], failure["serving_version"]) == ("start", f"v{version}")
+    assert server.predict(TEXT_REQUEST).version == version
+    # At worst the fork server was hit as well; then it is started again.
+    wait_until(lambda: server.reload().status == 200, "a reload works again")

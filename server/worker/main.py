@@ -28,6 +28,8 @@ from server.worker.protocol import Protocol
 from server.worker.rehearsal import rehearse, serving_example
 
 LOADING_NICENESS = 10
+# What the gateway answers for its workers.
+_COORDINATED = (signal.SIGINT, signal.SIGTERM)
 # What the process gets to end by itself once the gateway has closed its end.
 _LAST_SECONDS = 2.0
 
@@ -127,10 +129,15 @@ def _set_up_process(output: Connection, spec: WorkerSpec) -> None:
     # may be an autogroup, and niceness then means nothing outside it.
     os.setpgid(0, 0)
     # Handlers rather than SIG_IGN, which programs that the model starts would inherit.
-    signal.signal(signal.SIGINT, _ignore)
-    signal.signal(signal.SIGTERM, _ignore)
+    for number in _COORDINATED:
+        signal.signal(number, _ignore)
+    os.register_at_fork(
+        before=_block_signals,
+        after_in_parent=_unblock_signals,
+        after_in_child=_restore_signals,
+    )
     # Blocked since the fork server started; what the model starts must be able to get them.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+    _unblock_signals()
     os.umask(0o077)
     os.dup2(output.fileno(), 1)
     os.dup2(output.fileno(), 2)
@@ -142,6 +149,25 @@ def _set_up_process(output: Connection, spec: WorkerSpec) -> None:
     temporary = Path(spec.directory) / "tmp"
     temporary.mkdir(mode=0o700, exist_ok=True)
     os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
+
+
+def _block_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, _COORDINATED)
+
+
+def _unblock_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _COORDINATED)
+
+
+def _restore_signals() -> None:
+    """A process that the model forks is the model's to end: `multiprocessing.Pool` sends its
+    workers SIGTERM and waits for them. One that comes before this is done stays blocked till
+    then, and is not lost."""
+    if signal.getsignal(signal.SIGINT) is _ignore:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGTERM) is _ignore:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _unblock_signals()
 
 
 def _ignore(_signal: int, _frame: FrameType | None) -> None:

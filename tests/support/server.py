@@ -119,7 +119,8 @@ class Server:
             except (ValueError, TypeError, KeyError):
                 self._malformed.append(line)
                 continue
-            if missing:
+            # A line of the gateway's own must not come back as another process's output.
+            if missing or str(fields.get("message")).startswith('{"timestamp"'):
                 self._malformed.append(line)
             self.events.append(Event(fields, time.monotonic()))
 

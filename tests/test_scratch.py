@@ -1,0 +1,100 @@
+"""Directories of a gateway's own, and what becomes of those that were left behind."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from server.scratch import Scratch, remove_tree
+from tests.support.server import REPOSITORY
+
+
+def mode(path: Path) -> int:
+    """Who may do what with it."""
+    return path.stat().st_mode & 0o777
+
+
+def test_each_release_gets_an_empty_directory_that_others_can_not_read(tmp_path: Path) -> None:
+    scratch = Scratch(tmp_path)
+    first, second = scratch.new_directory("1"), scratch.new_directory("1")
+    assert first != second
+    assert list(first.iterdir()) == []
+    assert {mode(scratch.path), mode(first), mode(second)} == {0o700}
+    scratch.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("label", ["../../etc", "a/b", "m-0123", "", "\u00e9 \0"])
+def test_no_label_leads_out_of_it(tmp_path: Path, label: str) -> None:
+    scratch = Scratch(tmp_path)
+    directory = scratch.new_directory(label)
+    assert directory.parent == scratch.path
+    assert directory.is_dir()
+    scratch.close()
+
+
+def test_a_parent_that_is_gone_is_an_error_of_the_operating_system(tmp_path: Path) -> None:
+    scratch = Scratch(tmp_path)
+    remove_tree(scratch.path)
+    with pytest.raises(OSError, match="No such file"):
+        scratch.new_directory("1")
+    scratch.close()
+
+
+def make_and_kill(parent: Path) -> None:
+    """Be a gateway that makes its directory and is killed."""
+    code = f"""
+import os, signal
+from pathlib import Path
+from server.scratch import Scratch
+(Scratch(Path({str(parent)!r})).new_directory("1") / "weights").write_text("many")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False)
+
+
+def test_what_a_killed_gateway_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    running = Scratch(tmp_path)
+    make_and_kill(tmp_path)
+    other = tmp_path / "mlflow-server-of-somebody-else"
+    other.mkdir()
+    (tmp_path / "mlflow-other").mkdir()
+    assert len(list(tmp_path.iterdir())) == 4
+
+    starting = Scratch(tmp_path)
+
+    names = {running.path.name, starting.path.name, other.name, "mlflow-other"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    running.close()
+    starting.close()
+
+
+def test_gateways_that_start_together_leave_each_other_alone(tmp_path: Path) -> None:
+    code = f"""
+from pathlib import Path
+from server.scratch import Scratch
+for _ in range(300):
+    scratch = Scratch(Path({str(tmp_path)!r}))
+    scratch.new_directory("1")
+    scratch.close()
+"""
+    gateways = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    errors = [gateway.communicate()[1] for gateway in gateways]
+    assert errors == [""] * 4
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_can_not_be_removed_does_not_raise(tmp_path: Path) -> None:
+    remove_tree(tmp_path / "never made")
+    stubborn = tmp_path / "stubborn"
+    stubborn.mkdir()
+    (stubborn / "file").touch()
+    os.chmod(stubborn, 0o500)  # noqa: PTH101
+    remove_tree(stubborn)
