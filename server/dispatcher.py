@@ -17,8 +17,9 @@ from server.worker_process import WorkerProcess
 if TYPE_CHECKING:
     from server.release import Release
 
-# A batch larger than this takes a worker long enough that what comes after it should wait for
-# another one.
+# A request this large is never merged, and takes a worker long enough that what comes after it
+# should wait for another one.
+_LARGE_BODY = 64 * 1024
 _BATCH_BYTES = 1024 * 1024
 
 log = structlog.get_logger("server.dispatcher")
@@ -200,12 +201,13 @@ class Dispatcher:
         while queue and len(calls) < min(most, self._settings.max_batch_rows):
             call = queue[0]
             size += len(call.body)
-            if calls and (call.alone or size > _BATCH_BYTES):
+            large = len(call.body) > _LARGE_BODY
+            if calls and (call.alone or large or size > _BATCH_BYTES):
                 break
             queue.popleft()
             if not call.answer.done():
                 calls.append(call)
-                if call.alone:
+                if call.alone or large:
                     break
         return calls
 

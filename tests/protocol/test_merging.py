@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import orjson
 import pandas as pd
 import pytest
 
@@ -42,7 +43,11 @@ def _part(answers: Any, start: int, end: int) -> Any:
     if isinstance(answers, pd.DataFrame):
         # A copy, to have the memory order of a frame of its own.
         part = answers.iloc[start:end].reset_index(drop=True)
-        return pd.DataFrame({name: column.array.copy() for name, column in part.items()})
+        # An index that is no range was sent by the client, and counts.
+        counted = not isinstance(answers.index, pd.RangeIndex)
+        index = pd.Index([*range(len(part))]) if counted else None
+        columns = {name: column.array.copy() for name, column in part.items()}
+        return pd.DataFrame(columns, index=index)
     if isinstance(answers, dict):
         return {name: _part(values, start, end) for name, values in answers.items()}
     part = answers[start:end]
@@ -145,7 +150,10 @@ def test_params_of_different_types_differ(load: Load) -> None:
 @pytest.mark.parametrize(
     "document",
     [
-        {"dataframe_split": {"columns": ["a"], "data": [[1]], "index": [0]}},
+        {"dataframe_split": {"columns": ["a"], "data": [[1]], "index": [1]}},
+        {"dataframe_split": {"columns": ["a"], "data": [[1]], "index": [0.0]}},
+        {"dataframe_split": {"columns": ["a"], "data": [[1]], "index": [False]}},
+        {"dataframe_split": {"columns": ["a"], "data": [[1], [2]], "index": [0, 2]}},
         {"dataframe_split": {"columns": ["a"], "data": []}},
         {"dataframe_split": {"columns": [1], "data": [[1]]}},
         {"dataframe_split": {"columns": ["a"], "data": [[[1]]]}},
@@ -265,3 +273,17 @@ def _cut(value: Any, start: int, end: int) -> Any:
 def test_answers_that_cannot_be_split(answer: Any) -> None:
     with pytest.raises(ValueError, match=r"the model answered|no rows to cut"):
         split(answer, [1, 2])
+
+
+def test_an_index_that_counts_the_rows_goes_on_counting(load: Load) -> None:
+    protocol = Protocol(load(Echo))
+    frames = [pd.DataFrame({"a": [1, 2]}), pd.DataFrame({"a": [3]})]
+    bodies = [{"dataframe_split": frame.to_dict(orient="split")} for frame in frames]
+    requests = [protocol.parse("application/json", orjson.dumps(body)) for body in bodies]
+    merged = protocol.merge(requests)
+    assert merged.payload == {"columns": ["a"], "data": [[1], [2], [3]], "index": [0, 1, 2]}
+    assert merged.rows == 3
+    without = protocol.parse(
+        "application/json", orjson.dumps({"dataframe_split": {"columns": ["a"], "data": [[1]]}})
+    )
+    assert without.merge_key != requests[0].merge_key is not None

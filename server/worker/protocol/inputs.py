@@ -4,6 +4,7 @@ import copy
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from mlflow.pyfunc.scoring_server import infer_and_parse_data
 from mlflow.types import DataType
 from mlflow.types.schema import TensorSpec
@@ -57,6 +58,8 @@ class InputBuilder:
         if layout is not None and self._frames is not None:
             frame = self._frames.build(request.table, layout)
             if frame is not None:
+                if request.format == SPLIT and request.payload.get("index") is not None:
+                    frame.index = pd.Index(request.payload["index"])
                 return frame, True
         if self._tensor is not None and _is_list(request):
             return _array(request.payload, self._tensor), False

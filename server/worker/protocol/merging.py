@@ -22,10 +22,17 @@ def merge(requests: Sequence[Request]) -> Request:
         return first
     table = stack([request.table for request in requests], first.layout.orient)
     return first._replace(
-        payload={**first.payload, "data": table} if first.format == SPLIT else table,
+        payload=_split_of(first.payload, table) if first.format == SPLIT else table,
         rows=sum(request.rows or 0 for request in requests),
         size=sum(request.size for request in requests),
     )
+
+
+def _split_of(payload: dict[str, Any], table: list[Any]) -> dict[str, Any]:
+    """The payload of `dataframe_split` with other rows; an index goes on counting them."""
+    if payload.get("index") is None:
+        return {**payload, "data": table}
+    return {**payload, "data": table, "index": [*range(len(table))]}
 
 
 def split(predictions: Any, rows: Sequence[int]) -> list[Any]:

@@ -136,11 +136,19 @@ def _layout(format_: str, payload: Any) -> Layout | None:
     if format_ == RECORDS:
         layout = layout_of(payload)
         return layout if layout and layout.orient == "records" else None
-    # With an index of the client's own, pandas may match rows by it.
-    if type(payload) is not dict or not payload.keys() <= {"columns", "data"}:
+    if type(payload) is not dict or not payload.keys() <= {"columns", "data", "index"}:
         return None
-    layout = layout_of(payload.get("data"), payload.get("columns"))
+    # With an index of the client's own, pandas may match rows by it. One that counts the rows is
+    # what pandas writes for a frame that has none: `DataFrame.to_dict(orient="split")`.
+    data, index = payload.get("data"), payload.get("index")
+    if index is not None and not (type(data) is list and _counts(index, len(data))):
+        return None
+    layout = layout_of(data, payload.get("columns"))
     return layout if layout and layout.orient == "rows" else None
+
+
+def _counts(index: Any, rows: int) -> bool:
+    return index == [*range(rows)] and {*map(type, index)} == {int}
 
 
 def _rows(format_: str, payload: Any) -> int | None:
@@ -157,11 +165,12 @@ def _merge_key(format_: str, payload: Any, layout: Layout, params: Any) -> Hasha
     kinds = kinds_of(payload["data"] if format_ == SPLIT else payload, layout.orient)
     if kinds is None:
         return None
+    counted = format_ == SPLIT and payload.get("index") is not None
     if params is None:
-        return format_, layout, kinds
+        return format_, layout, kinds, counted
     try:
         # As JSON text, 1, 1.0 and true differ.
-        return format_, layout, kinds, orjson.dumps(params)
+        return format_, layout, kinds, counted, orjson.dumps(params)
     except orjson.JSONEncodeError:
         return None
 
