@@ -7,9 +7,12 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.support.models import SavedModels
 from tests.support.registry import Registry
@@ -281,3 +284,33 @@ def test_hostile_json_gets_an_answer(client: Client, body: bytes) -> None:
 def test_the_last_of_duplicate_keys_counts(client: Client) -> None:
     client.post(b'{"instances": 5, "instances": ["some text"]}')
     assert client.answer() == (200, b'{"predictions":["fine"]}')
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+REQUESTS = JSON_VALUES | st.dictionaries(
+    st.sampled_from(
+        ["instances", "inputs", "dataframe_split", "dataframe_records", "params", "prompt"]
+    ),
+    JSON_VALUES
+    | st.fixed_dictionaries({"columns": JSON_VALUES, "data": JSON_VALUES})
+    | st.lists(st.dictionaries(st.just("text"), JSON_VALUES)),
+    max_size=2,
+)
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(value=REQUESTS)
+def test_any_json_value_gets_an_answer_in_json(server: Server, value: Any) -> None:
+    answer = server.predict(json.dumps(value).encode())
+    assert answer.status in (200, 400, 413, 415)
+    json.loads(answer.body)
