@@ -43,10 +43,13 @@ bench-payloads: $(INSTALLED) ## Measure large requests.
 chaos: $(INSTALLED) ## Put a stack through CHAOS_SECONDS (60) of faults under load.
 	$(BIN)/python -W ignore -m tests.chaos
 
+test-faults: $(INSTALLED) ## Try the slower faults: crashes, hangs, the registry, full disks.
+	FAULTS=1 $(BIN)/python -m pytest tests/faults
+
 test-containers: $(INSTALLED) ## Build the images and try the whole stack; needs a Docker engine.
 	$(BIN)/python -m pytest -s -m containers tests/containers
 
 clean: ## Remove everything that was made.
 	rm -rf $(VENV) .bench .demo .mypy_cache .pytest_cache .ruff_cache build *.egg-info
 
-.PHONY: help install demo test lint format bench bench-swap bench-payloads chaos test-containers clean
+.PHONY: help install demo test lint format bench bench-swap bench-payloads chaos test-faults test-containers clean

@@ -15,7 +15,9 @@ def refuse_unauthorized(request: web.Request, token: str | None) -> web.Response
     if token is None:
         return None
     scheme, _, given = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-    correct = hmac.compare_digest(given.strip().encode(), token.encode())
+    # Headers hold any bytes; a file that is empty for the moment must not let everyone in.
+    sent = given.strip().encode("utf-8", "surrogateescape")
+    correct = hmac.compare_digest(sent, token.encode()) and token != ""
     if correct and scheme.lower() == "bearer":
         return None
     return error_response(

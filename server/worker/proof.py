@@ -96,7 +96,7 @@ def _compare(protocol: Protocol, requests: list[Request]) -> str | None:
             break
         try:
             alone.append((request, _value(protocol, request, protocol.predict(request))))
-        except (InvalidInput, ModelError, EncodingError):
+        except (InvalidInput, ModelError, EncodingError, SystemExit):
             # A made-up value that this model does not know.
             continue
     if time.monotonic() - started > _SECONDS * 2:

@@ -58,6 +58,8 @@ def _answer(protocol: Protocol, recorded: RecordedRequest) -> tuple[bytes, str |
         answer = protocol.encode(request, protocol.predict(request))
     except ModelError as error:
         return b"", f"the model raises {type(error.__cause__).__name__}"
+    except SystemExit:
+        return b"", "the model raises SystemExit"
     except InvalidInput:
         return b"", "refused as invalid input"
     except EncodingError as error:
