@@ -182,8 +182,11 @@ FORGING = r"""
 
 
 def test_a_model_cannot_forge_an_event(live: Live) -> None:
-    version = live.serve(live.saved.save(FORGING))
     server, mark = live.server, live.server.mark()
+    version = live.serve(live.saved.save(FORGING))
+    # The version before has its own last word.
+    server.wait_for("release_retired", since=mark)
+    mark = server.mark()
     forge = {"instances": ["forge"]}
     assert server.predict(forge).status == 200
     server.wait_for("worker_output", since=mark, message="the last line", seconds=10)

@@ -50,6 +50,7 @@ def test_a_worker_that_is_stopped_is_replaced(impatient: Live) -> None:
     mark = server.mark()
 
     os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, "it has stopped")
     started = time.monotonic()
     answer = server.predict(text("hello"))
 
