@@ -16,12 +16,16 @@ RECORD_SEPARATOR = b"\x1e"
 
 LONGEST_LINE = 16 * 1024
 LINES_PER_SECOND = 500
+_READ_AT_ONCE = 64 * 1024
 
 log = structlog.get_logger("server.output")
 
 
-class OutputPipe(asyncio.Protocol):
+class OutputPipe:
     """The reading end of a pipe that serves a child process as standard output and error.
+
+    The event loop watches the descriptor, and this alone closes it: uvloop's own transport for a
+    pipe closes it twice, and the second time it may be another thread's by then.
 
     Attributes:
         writable: The other end, in a form that can be handed to a child process.
@@ -34,18 +38,17 @@ class OutputPipe(asyncio.Protocol):
         self._window = 0.0
         self._lines = 0
         self._dropped = 0
-        self._transport: asyncio.BaseTransport | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         readable, writable = os.pipe()
+        os.set_blocking(readable, False)
         self._readable: int | None = readable
         self.writable = Connection(writable, readable=False)
 
-    async def start(self) -> None:
-        """Begin to read."""
+    def start(self) -> None:
+        """Begin to read, in the running event loop."""
         assert self._readable is not None
-        loop = asyncio.get_running_loop()
-        self._transport, _ = await loop.connect_read_pipe(
-            lambda: self, os.fdopen(self._readable, "rb", buffering=0)
-        )
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._readable, self._read)
 
     def close_writable(self) -> None:
         """Close this process's copy of the writing end, so that the child's end is seen."""
@@ -54,17 +57,31 @@ class OutputPipe(asyncio.Protocol):
     def close(self) -> None:
         """Stop reading, whoever still holds the other end."""
         self.close_writable()
-        if self._transport is not None:
-            self._transport.close()
-        elif self._readable is not None:
-            os.close(self._readable)
-            self._readable = None
+        if self._readable is None:
+            return
+        if self._loop is not None:
+            self._loop.remove_reader(self._readable)
+        os.close(self._readable)
+        self._readable = None
+        self.ended()
 
     def bind(self, **fields: Any) -> None:
         """Add fields to every line from here on."""
         self._fields |= fields
 
-    def data_received(self, data: bytes) -> None:
+    def _read(self) -> None:
+        assert self._readable is not None
+        try:
+            data = os.read(self._readable, _READ_AT_ONCE)
+        except BlockingIOError:
+            return
+        if data:
+            self.feed(data)
+        else:
+            self.close()
+
+    def feed(self, data: bytes) -> None:
+        """Log what the child has printed next, as far as its lines are whole."""
         if self._lines > LINES_PER_SECOND and time.monotonic() - self._window < 1.0:
             # A model that prints a gigabyte must not cost the gateway more than reading it.
             self._dropped += data.count(b"\n")
@@ -82,7 +99,8 @@ class OutputPipe(asyncio.Protocol):
             self._skipping = True
             self._rest = b""
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def ended(self) -> None:
+        """Log what is left: the child prints nothing more."""
         if self._rest and not self._skipping:
             self._log(self._rest)
         self._rest = b""

@@ -76,7 +76,7 @@ async def serve(settings: Settings) -> None:
 async def _start_fork_server(settings: Settings, stack: AsyncExitStack) -> ForkServer:
     output = OutputPipe(process="fork server")
     stack.callback(output.close)
-    await output.start()
+    output.start()
     fork_server = ForkServer(output.writable.fileno(), settings.preload)
     stack.push_async_callback(asyncio.to_thread, fork_server.stop)
     await asyncio.to_thread(fork_server.start)

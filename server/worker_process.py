@@ -121,7 +121,7 @@ class WorkerProcess(asyncio.Protocol):
         self._output = output
         self.pid = process.pid or 0
         output.bind(pid=self.pid)
-        await output.start()
+        output.start()
         self._loop.add_reader(process.sentinel, self._process_ended)
         self._transport, _ = await self._loop.create_connection(lambda: self, sock=ours)
 

@@ -3,10 +3,12 @@
 import asyncio
 import json
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -29,9 +31,9 @@ def printed(pipe: OutputPipe, *chunks: bytes, end: bool = False) -> list[dict[st
     """What is logged of these bytes."""
     with capture_logs() as logs:
         for chunk in chunks:
-            pipe.data_received(chunk)
+            pipe.feed(chunk)
         if end:
-            pipe.connection_lost(None)
+            pipe.ended()
     return [dict(entry) for entry in logs]
 
 
@@ -153,7 +155,7 @@ def test_nothing_that_is_printed_raises_or_changes_its_source(chunks: list[bytes
 async def test_it_reads_until_the_last_writer_has_closed() -> None:
     pipe = OutputPipe(version="v1")
     with capture_logs() as logs:
-        await pipe.start()
+        pipe.start()
         pipe.writable._send(b"printed\n")  # type: ignore[attr-defined]
         pipe.writable._send(b"without an end")  # type: ignore[attr-defined]
         pipe.close_writable()
@@ -171,3 +173,36 @@ def test_one_that_was_never_read_is_closed_at_both_ends() -> None:
     pipe.close()
     pipe.close()
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_a_pipe_that_is_closed_takes_nobody_elses_descriptor_with_it() -> None:
+    done = threading.Event()
+    lost: list[OSError] = []
+
+    def open_and_close() -> None:
+        # As starting a process and removing a directory do, in threads of their own.
+        while not done.is_set():
+            descriptors = [os.open(os.devnull, os.O_RDONLY) for _ in range(4)]
+            for descriptor in descriptors:
+                try:
+                    os.close(descriptor)
+                except OSError as error:
+                    lost.append(error)
+
+    async def open_and_close_pipes() -> None:
+        for _ in range(3000):
+            pipe = OutputPipe()
+            pipe.start()
+            pipe.close()
+
+    threads = [threading.Thread(target=open_and_close) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(open_and_close_pipes())
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert lost == []
