@@ -1,6 +1,7 @@
 """One run of chaos, from an empty directory to a list of problems."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import psutil
@@ -48,7 +49,11 @@ def run(directory: Path, seed: int, seconds: float, *, kills: bool) -> tuple[str
 
 async def _chaos(stack: Stack, seed: int, seconds: float, kills: bool) -> tuple[Story, Schedule]:
     schedule = Schedule(stack, seed, kills=kills)
-    async with load(stack.server.url, TEXT_REQUEST, clients=CLIENTS) as clients:
+    async with AsyncExitStack() as crowd:
+        clients = [
+            await crowd.enter_async_context(load(stack.server.url, TEXT_REQUEST, clients=1))
+            for _ in range(CLIENTS)
+        ]
         final = await asyncio.to_thread(schedule.run, seconds)
         await asyncio.to_thread(
             wait_until,
@@ -56,9 +61,10 @@ async def _chaos(stack: Stack, seed: int, seconds: float, kills: bool) -> tuple[
             f"v{final} serves",
             _CATCH_UP_SECONDS,
         )
-        await clients.answered(CLIENTS * 5)
+        await asyncio.gather(*(client.answered(5) for client in clients))
+    samples = [client.samples for client in clients]
     events = list(stack.server.events)
-    return Story(clients.samples, events, stack.promotions, schedule.kills, final), schedule
+    return Story(samples, events, stack.promotions, schedule.kills, final), schedule
 
 
 def _resources(server: Server) -> dict[str, int]:

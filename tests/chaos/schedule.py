@@ -65,6 +65,7 @@ class Stack:
             self.registry.add(MODEL, saved.save("return []", load=body))
             for body in ("raise ValueError('no weights')", "import os; os._exit(1)")
         ]
+        self.broken.append(self.registry.add(MODEL, saved.save("raise KeyError('no word')")))
         self.promote("1")
         self.server = Server(
             directory / "scratch",
@@ -100,11 +101,9 @@ class Schedule:
 
     def __init__(self, stack: Stack, seed: int, *, kills: bool) -> None:
         self.done: list[str] = []
-        self.kills = 0
-        self.reloads: list[int] = []
+        self.kills: list[float] = []
         self._stack = stack
         self._chance = random.Random(seed)  # noqa: S311
-        self._killed_at: list[float] = []
         self._away: threading.Thread | None = None
         actions: list[tuple[int, Callable[[], str | None]]] = [
             (5, self._promote_good),
@@ -123,8 +122,10 @@ class Schedule:
         """Be chaos for so long; then return the version that is in Production at the end."""
         end = time.monotonic() + seconds
         pause = threading.Event()
+        # Each once, in any order, and then as chance has it.
+        first = self._chance.sample(self._actions, len(self._actions))
         while time.monotonic() < end:
-            (action,) = self._chance.choices(self._actions, self._weights)
+            action = first.pop() if first else self._any_action()
             what = action()
             if what is not None:
                 self.done.append(what)
@@ -133,6 +134,10 @@ class Schedule:
             self._away.join()
         self._heal()
         return self._last_promotion()
+
+    def _any_action(self) -> Callable[[], str | None]:
+        (action,) = self._chance.choices(self._actions, self._weights)
+        return action
 
     def _last_promotion(self) -> str:
         version = self._chance.choice(sorted(GOOD))
@@ -154,9 +159,7 @@ class Schedule:
         return f"promote v{version}"
 
     def _reload(self) -> str:
-        status = self._stack.server.reload().status
-        self.reloads.append(status)
-        return f"reload: {status}"
+        return f"reload: {self._stack.server.reload().status}"
 
     def _spoil(self) -> str:
         fault = self._chance.choice(_FAULTS)
@@ -169,14 +172,12 @@ class Schedule:
 
     def _kill(self) -> str | None:
         now = time.monotonic()
-        self._killed_at = [moment for moment in self._killed_at if moment > now - 60]
-        if len(self._killed_at) >= _MOST_KILLS_A_MINUTE:
+        if sum(moment > now - 60 for moment in self.kills) >= _MOST_KILLS_A_MINUTE:
             return None
         for pid in self._stack.server.worker_pids():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-                self._killed_at.append(now)
-                self.kills += 1
+                self.kills.append(now)
         return "kill a worker"
 
     def _outage(self) -> str | None:

@@ -23,7 +23,7 @@ collect_ignore = (
     ]
 )
 
-LOAD_TIMEOUT = 10.0
+LOAD_TIMEOUT = 7.0
 MAX_QUEUE = 64
 IMPATIENCE = 3.0
 

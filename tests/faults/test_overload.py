@@ -13,7 +13,7 @@ from tests.support.live import Live
 from tests.support.load import Sample, load
 
 MEBIBYTE = 1024 * 1024
-SECONDS = 4.0
+SECONDS = 3.0
 
 # Looks at more than one row, and so is never merged: at most 50 answers a second.
 SLOW = """

@@ -117,7 +117,7 @@ def test_an_outage_costs_no_thread_process_or_descriptor(server: Server, healed:
     def outage(fault: Fault) -> None:
         mark = server.mark()
         healed.suffer(fault)
-        wait_for_polls(server, 3)
+        wait_for_polls(server, 2)
         healed.heal()
         server.wait_for("registry_recovered", since=mark)
 
