@@ -26,7 +26,10 @@ def main(arguments: list[str]) -> int:
         print(f"server: {error}", file=sys.stderr)
         return 2
     # Read; what runs in the workers must not find it.
-    if os.environ.pop("RELOAD_TOKEN", None) is not None:
+    secrets = [name for name in os.environ if name.upper() == "RELOAD_TOKEN"]
+    for name in secrets:
+        del os.environ[name]
+    if secrets:
         hide_process()
     configure_logging(settings)
     try:

@@ -2,15 +2,14 @@
 
 from typing import Any
 
-import orjson
 from aiohttp import web
 
 from server.authorization import refuse_unauthorized
-from server.errors import RegistryDown, ReloadFailed, VersionNotFound
-from server.http_errors import RETRY_AFTER_SECONDS
-from server.keys import DEPLOYMENT, METRICS, READINESS, SETTINGS, WATCHER
+from server.errors import ReloadFailed
+from server.http_errors import json_response, reload_failed_response
+from server.keys import DEPLOYMENT, METRICS, SETTINGS, WATCHER
 from server.openapi import describe
-from server.redaction import redact
+from server.request_ids import request_id
 from server.settings import mlflow_version
 from server.swaps import Swap, Trigger
 
@@ -29,14 +28,13 @@ async def health(request: web.Request) -> web.Response:
         "model_uri": settings.model_uri,
     }
     if reason is None:
-        return _json(200, body)
-    return _json(503, {**body, "reason": reason}, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+        return json_response(200, body)
+    return json_response(503, {**body, "reason": reason})
 
 
 def _health(request: web.Request) -> tuple[str, str | None]:
-    readiness = request.app[READINESS]
     deployment = request.app[DEPLOYMENT]
-    if readiness.stopping:
+    if deployment.stopping:
         return "unhealthy", "the server is stopping"
     if deployment.release is not None:
         if deployment.release.workers_alive:
@@ -54,7 +52,7 @@ def _health(request: web.Request) -> tuple[str, str | None]:
 @routes.get("/livez")
 async def livez(request: web.Request) -> web.Response:
     """Whether the event loop turns."""
-    return _json(200, {"status": "alive"})
+    return json_response(200, {"status": "alive"})
 
 
 @routes.get("/version")
@@ -102,7 +100,7 @@ async def info(request: web.Request) -> web.Response:
                 "reason": release.ready.merging_reason,
             },
         }
-    return _json(200, body)
+    return json_response(200, body)
 
 
 @routes.get("/metrics")
@@ -118,21 +116,23 @@ async def openapi(request: web.Request) -> web.Response:
     release = request.app[DEPLOYMENT].release
     label = release.model.label if release else None
     model = release.ready.model if release and release.ready else None
-    return _json(200, describe(request.app[SETTINGS].name, label, model))
+    return json_response(200, describe(request.app[SETTINGS].name, label, model))
 
 
 @routes.post("/reload")
 async def reload(request: web.Request) -> web.Response:
     """Swap to what the registry names now."""
     settings = request.app[SETTINGS]
-    if (refusal := refuse_unauthorized(request, settings.token)) is not None:
+    if (refusal := await refuse_unauthorized(request, settings)) is not None:
         return refusal
     name, uri = settings.name, settings.model_uri
     try:
-        swap = await request.app[DEPLOYMENT].reload(Trigger.MANUAL, force=_wants_force(request))
+        swap = await request.app[DEPLOYMENT].reload(
+            Trigger.MANUAL, force=_wants_force(request), request_id=request_id(request)
+        )
     except ReloadFailed as error:
-        return _reload_failed(error, name, uri)
-    return _json(
+        return reload_failed_response(error, name, uri)
+    return json_response(
         200,
         {
             "status": "success",
@@ -154,29 +154,3 @@ def _reload_message(name: str, swap: Swap) -> str:
     if swap.version_changed:
         return f"Model '{name}' reloaded successfully - version changed!"
     return f"Model '{name}' reloaded successfully - version unchanged, loaded afresh"
-
-
-def _reload_failed(error: ReloadFailed, name: str, uri: str) -> web.Response:
-    status, headers = 500, {}
-    if isinstance(error, VersionNotFound):
-        status = 404
-    elif isinstance(error, RegistryDown):
-        status, headers = 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}
-    what = f" {error.failed.display}" if error.failed else ""
-    body = {
-        "status": "error",
-        "message": f"Model '{name}'{what} not reloaded, {error.phase} failed: {error}",
-        "model_uri": uri,
-        "old_version": error.serving and error.serving.display,
-        "version_changed": False,
-    }
-    return _json(status, body, headers)
-
-
-def _json(status: int, body: Any, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(
-        status=status,
-        text=redact(orjson.dumps(body).decode()),
-        content_type="application/json",
-        headers=headers,
-    )

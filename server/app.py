@@ -9,9 +9,9 @@ from server.deployment import Deployment
 from server.errors import ServingError
 from server.http_errors import error_response, http_exception_response, serving_error_response
 from server.invocations import PATH, Invocations
-from server.keys import DEPLOYMENT, METRICS, READINESS, SETTINGS, WATCHER, Readiness
+from server.keys import DEPLOYMENT, METRICS, SETTINGS, WATCHER
 from server.metrics import Metrics
-from server.request_ids import REQUEST_ID, REQUEST_ID_HEADER, request_id
+from server.request_ids import REQUEST_ID_HEADER, request_id
 from server.settings import Settings
 from watcher.job import Watcher
 
@@ -22,7 +22,6 @@ def make_app(
     settings: Settings,
     deployment: Deployment,
     watcher: Watcher,
-    readiness: Readiness,
     metrics: Metrics,
     invocations: Invocations,
 ) -> web.Application:
@@ -31,7 +30,6 @@ def make_app(
     app[SETTINGS] = settings
     app[DEPLOYMENT] = deployment
     app[WATCHER] = watcher
-    app[READINESS] = readiness
     app[METRICS] = metrics
     # What comes this way has a query; the rest was answered before any routing.
     app.router.add_post(PATH, invocations.answer_with_query)
@@ -42,7 +40,7 @@ def make_app(
 @web.middleware
 async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer every error in JSON, and log under the request's id."""
-    identifier = request[REQUEST_ID] = request_id(request)
+    identifier = request_id(request)
     structlog.contextvars.bind_contextvars(request_id=identifier)
     try:
         response = await handler(request)
@@ -54,7 +52,7 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
         log.exception("request_crashed", path=request.path)
         response = error_response(500, "internal error; the server's log says more")
     response.headers[REQUEST_ID_HEADER] = identifier
-    if request.app[READINESS].stopping:
+    if request.app[DEPLOYMENT].stopping:
         # The client should take its next request elsewhere.
         response.force_close()
     return response

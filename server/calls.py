@@ -2,16 +2,13 @@
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from server.errors import ServingError
 from server.worker.frames import Answer
 
-if TYPE_CHECKING:
-    from server.release import Release
-
-Answered: TypeAlias = "asyncio.Future[tuple[Answer, Release]]"
-"""Brings the answer and the release that gave it."""
+Answered: TypeAlias = "asyncio.Future[tuple[Answer, str]]"
+"""Brings the answer and the label of the version that gave it."""
 
 
 class Call:

@@ -10,13 +10,18 @@ from typing import Any
 
 import structlog
 
-from server.errors import LoadFailed, RegistryDown, ReloadFailed, VersionNotFound
+from server.errors import (
+    LoadFailed,
+    RegistryDown,
+    ReloadFailed,
+    ServerStopping,
+    VersionNotFound,
+)
 from server.forkserver import ForkServer
 from server.release import Release
 from server.scratch import Scratch
 from server.settings import Settings
 from server.swaps import LastReload, Run, Swap, Trigger
-from server.traffic import RecentRequests
 from watcher.retries import RetryPauses
 from watcher.versions import ModelVersion, RegistryUnreachable, VersionMissing
 
@@ -35,6 +40,14 @@ class Deployment:
         fork_server: Where workers come from.
         scratch: Where models are downloaded to.
         retries: Told of versions that fail.
+        threads: Most BLAS and OpenMP threads of a worker, or None to leave what the user set.
+
+    Attributes:
+        release: The release that serves; None while there is none.
+        loaded_at: Since when.
+        last_reload: How the last swap went.
+        reloads: How many swaps there were, by what asked for them and what came of it.
+        stopping: Whether the server has begun to stop.
     """
 
     def __init__(
@@ -44,24 +57,25 @@ class Deployment:
         fork_server: ForkServer,
         scratch: Scratch,
         retries: RetryPauses,
+        threads: int | None,
     ) -> None:
         self.release: Release | None = None
         self.loaded_at: datetime | None = None
         self.last_reload: LastReload | None = None
         self.reloads: Counter[tuple[str, str]] = Counter()
+        self.stopping = False
         self._settings = settings
         self._look_up = look_up
         self._fork_server = fork_server
         self._scratch = scratch
         self._retries = retries
-        self._recent = RecentRequests(settings.rehearsal_requests)
+        self._threads = threads
         self._previous: ModelVersion | None = None
         self._lock = asyncio.Lock()
         self._lost_before = 0
         self._pending: Run | None = None
         self._swaps: set[asyncio.Task[Any]] = set()
         self._retiring: set[asyncio.Task[None]] = set()
-        self._closing = False
 
     @property
     def serving(self) -> ModelVersion | None:
@@ -87,7 +101,9 @@ class Deployment:
         if self.release is not None and self.release.model.identity == version.identity:
             self.release.model = version
 
-    async def reload(self, trigger: Trigger, *, force: bool = False) -> Swap:
+    async def reload(
+        self, trigger: Trigger, *, force: bool = False, request_id: str | None = None
+    ) -> Swap:
         """Swap to what the registry names when its turn has come.
 
         Callers that come while another swap is under way share the next one: so many callers cost
@@ -97,6 +113,7 @@ class Deployment:
         Args:
             trigger: What asks.
             force: Whether to skip the rehearsal.
+            request_id: The request that asks, for the log.
 
         Raises:
             ReloadFailed: the swap did not happen; what served before serves on.
@@ -110,7 +127,7 @@ class Deployment:
             )
             run.task.add_done_callback(self._swap_ended)
             self._swaps.add(run.task)
-        run.add(trigger, force)
+        run.add(trigger, force, request_id)
         assert run.task is not None
         try:
             return await asyncio.shield(run.task)
@@ -121,13 +138,14 @@ class Deployment:
 
     async def give_up_swaps(self) -> None:
         """End a swap that is under way, and begin no other."""
-        self._closing = True
+        self.stopping = True
         for task in self._swaps:
             task.cancel()
         await asyncio.gather(*self._swaps, return_exceptions=True)
 
     async def close(self) -> None:
-        """Drain and stop the release that serves, and wait for those that retire."""
+        """Let the release that serves, and those that retire, answer what they hold, and end them.
+        What is not answered within the drain timeout is refused."""
         await self.give_up_swaps()
         if self.release is not None:
             await self.release.drain(self._settings.drain_timeout_seconds)
@@ -135,7 +153,7 @@ class Deployment:
         await asyncio.gather(*self._retiring, return_exceptions=True)
 
     def _stopping(self) -> ReloadFailed:
-        return ReloadFailed("start", "the server is stopping", self.serving, None)
+        return ServerStopping("start", "the server is stopping", self.serving, None)
 
     def _swap_ended(self, task: asyncio.Task[Any]) -> None:
         self._swaps.discard(task)
@@ -148,7 +166,7 @@ class Deployment:
         async with self._lock:
             # Who calls from here on needs a look-up that begins later.
             self._pending = None
-            if self._closing:
+            if self.stopping:
                 raise self._stopping()
             trigger = run.trigger
             try:
@@ -170,18 +188,21 @@ class Deployment:
             try:
                 candidate = await self._load(version, rehearse=not run.force)
             except LoadFailed as error:
-                self._log_failure(run, error, version)
+                refusal = self._refused(run, error, version)
                 if await self._has_moved_from(version):
                     continue
-                raise ReloadFailed(error.phase, str(error), old, version) from error
+                raise refusal from error
             try:
                 moved = attempt < _MOST_MOVES_WHILE_LOADING and await self._has_moved_from(version)
             except BaseException:
                 await candidate.stop()
                 raise
-            if not moved:
+            if not moved and candidate.workers_alive:
                 return self._publish(candidate, run, time.monotonic() - started)
             await candidate.stop()
+            if not moved:
+                died = LoadFailed("rehearsal", "its workers died before it served")
+                raise self._refused(run, died, version)
         raise ReloadFailed("resolve", "the registry keeps moving to versions that fail", old, None)
 
     async def _resolve(self, run: Run) -> ModelVersion:
@@ -190,20 +211,22 @@ class Deployment:
         except (VersionMissing, RegistryUnreachable) as error:
             missing = isinstance(error, VersionMissing)
             failure: type[ReloadFailed] = VersionNotFound if missing else RegistryDown
-            self._log_failure(run, LoadFailed("resolve", str(error)), None)
+            self._log_failure(run, LoadFailed("resolve", str(error)), None, None)
             raise failure("resolve", str(error), self.serving, None) from error
 
     async def _load(self, version: ModelVersion, *, rehearse: bool) -> Release:
         try:
             directory = await asyncio.to_thread(self._scratch.new_directory, version.label)
         except OSError as error:
-            raise LoadFailed("start", f"no directory can be made: {error}") from error
+            raise LoadFailed("start", f"no directory can be made: {error.strerror}") from error
+        serving = self.release if rehearse else None
         release = Release(
             version,
             self._settings,
             self._fork_server,
+            self._threads,
             directory,
-            self._recent,
+            serving.recent.snapshot() if serving else (),
             rehearse,
             self._given_up,
         )
@@ -223,9 +246,7 @@ class Deployment:
     def _publish(self, candidate: Release, run: Run, seconds: float) -> Swap:
         retired, self.release = self.release, candidate
         self.loaded_at = datetime.now(UTC)
-        rehearsal = candidate.rehearsal
-        self._recent.replace_answers(rehearsal.requests, rehearsal.answers)
-        swap = Swap(retired.model if retired else None, candidate.model, rehearsal.summary)
+        swap = Swap(retired.model if retired else None, candidate.model, candidate.answers_changed)
         log.info(
             "model_swapped",
             old_version=swap.old and swap.old.display,
@@ -239,6 +260,8 @@ class Deployment:
             **run.log_fields,
         )
         if retired is not None:
+            # What no worker has begun with need not wait for the version that retires.
+            retired.hand_over(candidate)
             self._lost_before += retired.workers_lost
             if swap.version_changed:
                 self._previous = retired.model
@@ -256,7 +279,7 @@ class Deployment:
 
     def _given_up(self, release: Release) -> None:
         """Go back to the version before, if there is one; else its workers are tried again."""
-        if release is not self.release or self._previous is None or self._closing:
+        if release is not self.release or self._previous is None or self.stopping:
             return
         self._retries.give_up(release.model.identity)
         task = asyncio.get_running_loop().create_task(
@@ -280,15 +303,22 @@ class Deployment:
             try:
                 candidate = await self._load(version, rehearse=False)
             except LoadFailed as error:
-                self._log_failure(run, error, None)
+                self._log_failure(run, error, version, None)
+                self._note(Trigger.FALLBACK, "failed", f"{error.phase}: {error}")
                 return
             self._publish(candidate, run, time.monotonic() - started)
+            self._note(Trigger.FALLBACK, "swapped")
             # Going back once is enough: there is nothing known to be good before that.
             self._previous = None
-            failing.hand_over(candidate)
 
-    def _log_failure(self, run: Run, error: LoadFailed, version: ModelVersion | None) -> None:
-        pause = self._retries.failed(version.identity) if version else None
+    def _refused(self, run: Run, error: LoadFailed, version: ModelVersion) -> ReloadFailed:
+        pause = self._retries.failed(version.identity)
+        self._log_failure(run, error, version, pause)
+        return ReloadFailed(error.phase, str(error), self.serving, version)
+
+    def _log_failure(
+        self, run: Run, error: LoadFailed, version: ModelVersion | None, pause: float | None
+    ) -> None:
         log.error(
             "reload_failed",
             trigger=run.trigger,

@@ -3,7 +3,6 @@
 import asyncio
 import math
 from collections import deque
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -13,9 +12,7 @@ from server.settings import Settings
 from server.traffic import RecentRequests
 from server.worker.frames import Answer, Outcome
 from server.worker_process import WorkerProcess
-
-if TYPE_CHECKING:
-    from server.release import Release
+from watcher.versions import ModelVersion
 
 # A request this large is never merged, and takes a worker long enough that what comes after it
 # should wait for another one.
@@ -32,13 +29,14 @@ class Dispatcher:
         empty: Set while every request is answered.
 
     Args:
-        release: Whose workers these are; it stands in every answer.
+        model: The version that the workers serve; its label stands in every answer.
         settings: Limits.
         recent: Where answered requests are kept.
     """
 
-    def __init__(self, release: "Release", settings: Settings, recent: RecentRequests) -> None:
-        self._release = release
+    def __init__(self, model: ModelVersion, settings: Settings, recent: RecentRequests) -> None:
+        self._version = model.display
+        self._label = model.label
         self._settings = settings
         self._recent = recent
         self._loop = asyncio.get_running_loop()
@@ -50,6 +48,7 @@ class Dispatcher:
         self._merging = False
         self._dispatching = False
         self._watch: asyncio.TimerHandle | None = None
+        self._closed: ServingError | None = None
         self.empty = asyncio.Event()
         self.empty.set()
 
@@ -81,7 +80,8 @@ class Dispatcher:
             self._ask_again(list(batches[0].calls.values()), WorkerDied("the model's process died"))
 
     def close(self, error: ServingError) -> None:
-        """Refuse whatever is unanswered."""
+        """Refuse whatever is unanswered, and whatever comes."""
+        self._closed = error
         if self._watch is not None:
             self._watch.cancel()
         for call in [*self._queue, *self._held()]:
@@ -94,7 +94,10 @@ class Dispatcher:
 
         Raises:
             QueueFull: as many requests wait as may.
+            ServingError: the release was stopped.
         """
+        if self._closed is not None:
+            raise self._closed
         if len(self._queue) >= self._settings.max_queue:
             raise QueueFull(f"{len(self._queue)} requests are waiting")
         due = self._loop.time() + self._settings.request_timeout_seconds
@@ -106,6 +109,7 @@ class Dispatcher:
         """Have another release's workers answer what waits here."""
         while self._queue:
             other.adopt(self._queue.popleft())
+        self._note_if_empty()
 
     def adopt(self, call: Call) -> None:
         """Queue a call that came to another release."""
@@ -115,14 +119,17 @@ class Dispatcher:
 
     def take_answers(self, worker: WorkerProcess, answers: list[Answer]) -> None:
         """Hand out what a worker answered of its first batch."""
-        calls = self._batches[worker][0].calls
+        batch = self._batches[worker][0]
         for answer in answers:
-            call = calls.pop(answer.place)
+            call = batch.calls.pop(answer.place)
             if not call.answer.done():
-                call.answer.set_result((answer, self._release))
+                call.answer.set_result((answer, self._label))
         # One of a batch is enough to rehearse with, and costs the others nothing.
         if answer.outcome is Outcome.OK:
             self._recent.note(call.content_type, call.body, answer.body)
+        if batch.calls:
+            # It does not hang: the rest may be many, each predicted by itself.
+            batch.due = self._loop.time() + self._patience(len(batch.calls))
 
     def batch_done(self, worker: WorkerProcess, merging: bool) -> None:
         """Note that a worker has answered all of its first batch.
@@ -180,16 +187,18 @@ class Dispatcher:
     def _begin(self, batches: deque[Batch]) -> None:
         """Note that a worker begins with the first of its batches."""
         batch = batches[0]
-        patience = self._settings.request_timeout_seconds
-        if batch.size > 1:
-            # Time is left to ask each alone, should one of them make the model hang.
-            patience /= 2
-        batch.due = self._loop.time() + patience
+        batch.due = self._loop.time() + self._patience(batch.size)
         # A lone worker gets its next batch ahead of time once that is as large as the one it has:
         # it need not wait, then, until this loop has handed out its answers. With several, another
         # one may be free sooner.
         lone = self._settings.workers == 1 and self._merging and len(batches) == 1
         self._ahead_from = batch.size if lone else math.inf
+
+    def _patience(self, calls: int) -> float:
+        """Seconds within which the next answer to a batch must come. Of several calls, one may make
+        the model hang, and time is left to ask the others alone."""
+        seconds = self._settings.request_timeout_seconds
+        return seconds / 2 if calls > 1 else seconds
 
     def _take(self, most: int) -> list[Call]:
         """Take the next batch out of the queue: what is first, and what may go with it."""
@@ -218,24 +227,30 @@ class Dispatcher:
         if self._queue:
             # At once rather than on the loop's next turn: the worker waits.
             self._dispatch()
-        elif not self._batches:
+        else:
+            self._note_if_empty()
+
+    def _note_if_empty(self) -> None:
+        if not self._queue and not self._batches:
             self.empty.set()
 
     def _ask_again(self, calls: list[Call], error: ServingError) -> None:
         """Put calls back in front of the queue, each to be predicted alone; what was alone before
         is the one at fault."""
-        due = self._loop.time() + self._settings.request_timeout_seconds
-        for call in reversed(calls):
+        now = self._loop.time()
+        for place in reversed(range(len(calls))):
+            call = calls[place]
             if call.alone:
                 refuse(call, error)
             else:
                 call.alone = True
-                call.due = due
+                # Any of those before it may take all its time, and be the one at fault.
+                call.due = now + (place + 1) * self._settings.request_timeout_seconds
                 self._queue.appendleft(call)
         if self._queue:
             self._schedule()
-        elif not self._batches:
-            self.empty.set()
+        else:
+            self._note_if_empty()
 
     def _watch_interval(self) -> float:
         return min(1.0, self._settings.request_timeout_seconds / 10)
@@ -247,8 +262,11 @@ class Dispatcher:
         for worker, batches in list(self._batches.items()):
             if batches[0].due <= now:
                 self._end_hung(worker, batches[0])
-        while self._queue and self._queue[0].due <= now:
-            refuse(self._queue.popleft(), QueueFull("no worker was free in time"))
+        # Not only the first: those that are asked again stand before others, and have longer.
+        for call in self._queue:
+            if call.due <= now:
+                refuse(call, QueueFull("no worker was free in time"))
+        self._queue = deque(call for call in self._queue if call.due > now)
         if self._queue or self._batches:
             self._watch = self._loop.call_later(self._watch_interval(), self._look_for_overdue)
         else:
@@ -259,7 +277,7 @@ class Dispatcher:
         several, each is asked alone, as one of them may be at fault."""
         log.warning(
             "worker_hung",
-            version=self._release.model.display,
+            version=self._version,
             pid=worker.pid,
             requests=len(batch.calls),
         )

@@ -5,8 +5,12 @@ from typing import Any
 from watcher.versions import ModelVersion
 
 
-class ServingError(Exception):
-    """Something that a client must be told."""
+class ServerError(Exception):
+    """The root of what this package raises."""
+
+
+class ServingError(ServerError):
+    """A request can't be answered as it should be."""
 
 
 class NotServing(ServingError):
@@ -25,7 +29,7 @@ class WorkerDied(ServingError):
     """The worker died of this request, which it held alone."""
 
 
-class LoadFailed(ServingError):
+class LoadFailed(ServerError):
     """A version would not come up.
 
     Attributes:
@@ -39,7 +43,7 @@ class LoadFailed(ServingError):
         self.details = details or {}
 
 
-class ReloadFailed(ServingError):
+class ReloadFailed(ServerError):
     """A swap did not happen; what served before serves on.
 
     Attributes:
@@ -63,3 +67,7 @@ class VersionNotFound(ReloadFailed):
 
 class RegistryDown(ReloadFailed):
     """The registry could not be asked."""
+
+
+class ServerStopping(ReloadFailed):
+    """The server is about to end, and begins nothing new."""

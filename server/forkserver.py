@@ -4,10 +4,13 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from typing import Any
+
+from server.worker.descendants import become_reaper, end_children
 
 # Read by BLAS and OpenMP libraries when they are loaded.
 THREAD_VARIABLES = (
@@ -38,18 +41,46 @@ class ForkServer:
         self._output = output
         self._preload = preload
         self._lock = threading.Lock()
-        self.context: ForkServerContext = multiprocessing.get_context("forkserver")
+        self._adopts = False
+        self._context: ForkServerContext = multiprocessing.get_context("forkserver")
 
     def start(self) -> None:
         """Start it, or start it again if it has ended. May be called from any thread."""
         with self._lock:
             if _runs():
                 return
-            self.context.set_forkserver_preload(["watcher.registry", "server.worker.preload"])
-            # Else the fork server would start it, and that lifts the signal mask.
-            resource_tracker.ensure_running()
-            with self._environment(), self._redirected(), _signals_blocked():
-                forkserver.ensure_running()
+            self._context.set_forkserver_preload(["watcher.registry", "server.worker.preload"])
+            with self._environment(), self._redirected():
+                # Else the fork server would start it, and that lifts the signal mask.
+                resource_tracker.ensure_running()
+                with _signals_blocked():
+                    forkserver.ensure_running()
+
+    def start_process(
+        self, target: Callable[..., None], args: tuple[Any, ...], name: str
+    ) -> ForkServerProcess:
+        """Fork a process that runs `target`; blocks until it has been forked.
+
+        Raises:
+            OSError, EOFError: the machine would not start one.
+        """
+        self.start()
+        process = self._context.Process(target=target, args=args, name=name)
+        process.start()
+        return process
+
+    def adopt_orphans(self) -> None:
+        """Have whatever outlives the worker that started it become a child of this process, for
+        `end_orphans`. Only for a process that starts nothing but this."""
+        become_reaper()
+        self._adopts = True
+
+    def end_orphans(self) -> None:
+        """End what workers that are no more have left running, in whichever session it is."""
+        if not self._adopts:
+            return
+        with self._lock:
+            end_children(keep={pid for pid in (_pid(), _tracker_pid()) if pid is not None})
 
     def stop(self) -> None:
         """End it, and wait until it has ended; what was forked from it must have ended before."""
@@ -87,9 +118,19 @@ class ForkServer:
             os.close(saved[1])
 
 
+def _pid() -> int | None:
+    pid: int | None = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    return pid
+
+
+def _tracker_pid() -> int | None:
+    pid: int | None = resource_tracker._resource_tracker._pid  # type: ignore[attr-defined]
+    return pid
+
+
 def _runs() -> bool:
     """Whether there is a fork server that has not ended; leaves its exit code to be collected."""
-    pid: int | None = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    pid = _pid()
     if pid is None:
         return False
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None

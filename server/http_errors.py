@@ -9,7 +9,11 @@ from server.errors import (
     NotServing,
     PredictionTimeout,
     QueueFull,
+    RegistryDown,
+    ReloadFailed,
+    ServerStopping,
     ServingError,
+    VersionNotFound,
     WorkerDied,
 )
 from server.redaction import redact
@@ -22,6 +26,12 @@ _STATUS: Mapping[type[ServingError], tuple[int, str]] = {
     QueueFull: (503, "TEMPORARILY_UNAVAILABLE"),
     PredictionTimeout: (504, "DEADLINE_EXCEEDED"),
     WorkerDied: (500, "INTERNAL_ERROR"),
+}
+
+_RELOAD_STATUS: Mapping[type[ReloadFailed], int] = {
+    VersionNotFound: 404,
+    RegistryDown: 503,
+    ServerStopping: 503,
 }
 
 _CODES = {
@@ -44,12 +54,8 @@ def error_response(
 ) -> web.Response:
     """An answer of MLflow's shape: `{"error_code": …, "message": …}`."""
     code = code or _CODES.get(status, "INTERNAL_ERROR")
-    body = {"error_code": code, "message": redact(message)}
-    response = web.Response(
-        status=status, body=orjson.dumps(body), content_type="application/json", headers=headers
-    )
-    if status == 503:
-        response.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
+    response = json_response(status, {"error_code": code, "message": message})
+    response.headers.update(headers or {})
     return response
 
 
@@ -57,6 +63,37 @@ def serving_error_response(error: ServingError) -> web.Response:
     """The answer that tells a client of `error`."""
     status, code = _STATUS[type(error)]
     return error_response(status, str(error), code)
+
+
+def reload_failed_response(error: ReloadFailed, name: str, uri: str) -> web.Response:
+    """The answer that tells who asked for a reload that it did not happen.
+
+    Args:
+        name: The model's.
+        uri: What was to be served.
+    """
+    status = _RELOAD_STATUS.get(type(error), 500)
+    what = f" {error.failed.display}" if error.failed else ""
+    body = {
+        "status": "error",
+        "message": f"Model '{name}'{what} not reloaded, {error.phase} failed: {error}",
+        "model_uri": uri,
+        "old_version": error.serving and error.serving.display,
+        "version_changed": False,
+    }
+    return json_response(status, body)
+
+
+def json_response(status: int, body: object) -> web.Response:
+    """An answer in JSON, without credentials; a 503 says when to try again."""
+    response = web.Response(
+        status=status,
+        body=redact(orjson.dumps(body).decode()).encode(),
+        content_type="application/json",
+    )
+    if status == 503:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
 
 
 def http_exception_response(error: web.HTTPException, request: web.BaseRequest) -> web.Response:

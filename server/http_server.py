@@ -11,10 +11,13 @@ from aiohttp.web_protocol import RequestHandler
 
 from server.http_errors import error_response
 from server.invocations import Invocations
+from server.request_ids import request_id
 from server.settings import Settings
 
-# Also what a client gets to send the head of a request; longer than proxies keep idle connections.
+# Longer than proxies keep idle connections.
 _KEEPALIVE_SECONDS = 75.0
+# A connection whose shutdown is not held up by a model any more gets this long to read its answer.
+_SHORTEST_SHUTDOWN_SECONDS = 1.0
 # What a client whose body is refused gets to finish sending, so that it reads the answer.
 _LINGERING_SECONDS = 5.0
 
@@ -42,12 +45,23 @@ class Runner(web.AppRunner):
         self._invocations = invocations
         self._settings = settings
 
+    async def finish(self, deadline: float) -> None:
+        """Close the connections whose requests are answered, and the others at the deadline.
+
+        Args:
+            deadline: Loop time.
+        """
+        left = deadline - asyncio.get_running_loop().time()
+        self._shutdown_timeout = max(left, _SHORTEST_SHUTDOWN_SECONDS)
+        await self.cleanup()
+
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
         return _Server(
             self._invocations.before(server.request_handler),
             request_factory=server.request_factory,
             max_connections=self._settings.max_connections,
+            head_seconds=self._settings.request_timeout_seconds,
             access_log=log if self._settings.access_log else None,
             access_log_class=_AccessLog,
             keepalive_timeout=_KEEPALIVE_SECONDS,
@@ -56,10 +70,13 @@ class Runner(web.AppRunner):
 
 
 class _Server(web.Server):
-    def __init__(self, handler: Any, *, max_connections: int, **options: Any) -> None:
+    def __init__(
+        self, handler: Any, *, max_connections: int, head_seconds: float, **options: Any
+    ) -> None:
         request_factory = options.pop("request_factory")
         super().__init__(handler, request_factory=request_factory)
         self.max_connections = max_connections
+        self.head_seconds = head_seconds
         self._options = options
 
     def __call__(self) -> RequestHandler:
@@ -69,11 +86,14 @@ class _Server(web.Server):
 class _Connection(RequestHandler):
     """One client's connection."""
 
-    __slots__ = ("_refused",)
+    __slots__ = ("_begun", "_head_seconds", "_refused")
 
     def __init__(self, manager: _Server, **options: Any) -> None:
         super().__init__(manager, **options)
         self._refused = False
+        self._head_seconds = manager.head_seconds
+        # Done as soon as the head that has begun to arrive is whole.
+        self._begun: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         manager = self._manager
@@ -88,8 +108,17 @@ class _Connection(RequestHandler):
         transport.close()
 
     def data_received(self, data: bytes) -> None:
-        if not self._refused:
-            super().data_received(data)
+        if self._refused:
+            return
+        super().data_received(data)
+        waiter = self._waiter
+        if waiter is not None and waiter is not self._begun and not waiter.done():
+            self._begun = waiter
+            self._loop.call_later(self._head_seconds, self._end_slow_head, waiter)
+
+    def _end_slow_head(self, waiter: "asyncio.Future[None]") -> None:
+        if not waiter.done():
+            self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if not self._refused:
@@ -124,6 +153,7 @@ class _AccessLog(AbstractAccessLogger):
             "request",
             method=request.method,
             path=request.path,
+            request_id=request_id(request),
             status=response.status,
             seconds=round(time, 6),
             bytes_sent=response.body_length,

@@ -19,9 +19,7 @@ from aiohttp.helpers import rfc822_formatted_time
 from server.deployment import Deployment
 from server.errors import NotServing, QueueFull, ServingError
 from server.http_errors import http_exception_response, serving_error_response
-from server.keys import Readiness
 from server.metrics import Metrics
-from server.release import Release
 from server.request_ids import REQUEST_ID_HEADER, request_id
 from server.settings import Settings
 
@@ -40,17 +38,14 @@ class Invocations:
     """Answers `/invocations`.
 
     Args:
-        deployment: Whose serving release is asked.
-        readiness: Whether the server stops; connections are then closed after the answer.
+        deployment: Whose serving release is asked. While it stops, connections are closed after the
+            answer.
         metrics: Told of each answer.
         settings: The largest body, and how long one may take to arrive.
     """
 
-    def __init__(
-        self, deployment: Deployment, readiness: Readiness, metrics: Metrics, settings: Settings
-    ) -> None:
+    def __init__(self, deployment: Deployment, metrics: Metrics, settings: Settings) -> None:
         self._deployment = deployment
-        self._readiness = readiness
         self._metrics = metrics
         self._max_body_bytes = settings.max_body_bytes
         self._body_seconds = settings.request_timeout_seconds
@@ -82,7 +77,7 @@ class Invocations:
             if release is None:
                 raise NotServing("no model serves yet; /health says why")
             content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
-            answer, release = await release.submit(
+            answer, label = await release.submit(
                 content_type.encode("utf-8", "surrogateescape"), identifier.encode(), body
             )
         except ServingError as error:
@@ -98,15 +93,15 @@ class Invocations:
                 and len(answer.body) <= _LARGEST_PREPARED
                 and request.keep_alive
                 and request.version == HttpVersion11
-                and not self._readiness.stopping
+                and not self._deployment.stopping
             ):
-                return self._prepared(request, release, identifier, answer.body)
+                return self._prepared(request, label, identifier, answer.body)
             response = web.Response(
                 status=answer.status, body=answer.body, content_type="application/json"
             )
-            response.headers[VERSION_HEADER] = release.model.label
+            response.headers[VERSION_HEADER] = label
         response.headers[REQUEST_ID_HEADER] = identifier
-        if self._readiness.stopping:
+        if self._deployment.stopping:
             response.force_close()
         return response
 
@@ -131,10 +126,10 @@ class Invocations:
             raise web.HTTPBadRequest(reason="the body can't be read") from error
 
     def _prepared(
-        self, request: web.BaseRequest, release: Release, identifier: str, body: bytes
+        self, request: web.BaseRequest, label: str, identifier: str, body: bytes
     ) -> web.StreamResponse:
         data = b"%b%d\r\nX-Request-ID: %b\r\n\r\n%b" % (
-            self._heads.ok(release),
+            self._heads.ok(label),
             len(body),
             identifier.encode(),
             body,
@@ -164,21 +159,21 @@ class _Refusals:
 
 
 class _Heads:
-    """Builds the head of a good answer once a second for the release that serves."""
+    """Builds the head of a good answer once a second for the version that serves."""
 
     def __init__(self) -> None:
-        self._release: Release | None = None
+        self._label = ""
         self._date = ""
         self._head = b""
 
-    def ok(self, release: Release) -> bytes:
+    def ok(self, label: str) -> bytes:
         """The head, up to where the length of the body goes."""
         date = rfc822_formatted_time()
-        if date is not self._date or release is not self._release:
-            self._date, self._release = date, release
+        if date is not self._date or label is not self._label:
+            self._date, self._label = date, label
             self._head = (
                 f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: {date}\r\n"
-                f"{VERSION_HEADER}: {release.model.label}\r\nContent-Length: "
+                f"{VERSION_HEADER}: {label}\r\nContent-Length: "
             ).encode("latin-1", "replace")
         return self._head
 

@@ -17,6 +17,8 @@ RECORD_SEPARATOR = b"\x1e"
 LONGEST_LINE = 16 * 1024
 LINES_PER_SECOND = 500
 _READ_AT_ONCE = 64 * 1024
+# More than a pipe holds: whoever still writes was started by the child, and is about to end too.
+_LAST_READS = 32
 
 log = structlog.get_logger("server.output")
 
@@ -65,20 +67,29 @@ class OutputPipe:
         self._readable = None
         self.ended()
 
+    def finish(self) -> None:
+        """Log what the child has printed before it ended, and stop reading."""
+        for _ in range(_LAST_READS):
+            if self._readable is None or not self._read():
+                break
+        self.close()
+
     def bind(self, **fields: Any) -> None:
         """Add fields to every line from here on."""
         self._fields |= fields
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """Log what is in the pipe, and tell whether there was anything."""
         assert self._readable is not None
         try:
             data = os.read(self._readable, _READ_AT_ONCE)
         except BlockingIOError:
-            return
+            return False
         if data:
             self.feed(data)
         else:
             self.close()
+        return bool(data)
 
     def feed(self, data: bytes) -> None:
         """Log what the child has printed next, as far as its lines are whole."""

@@ -2,20 +2,15 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from server.calls import Answered
-from server.cores import threads_per_worker
 from server.crashes import CrashRecord
 from server.dispatcher import Dispatcher
-from server.errors import (
-    LoadFailed,
-    NotServing,
-)
+from server.errors import LoadFailed, NotServing
 from server.forkserver import ForkServer
 from server.scratch import remove_tree
 from server.settings import Settings
@@ -27,26 +22,6 @@ from watcher.versions import ModelVersion
 log = structlog.get_logger("server.release")
 
 
-@dataclass(frozen=True, slots=True)
-class Rehearsal:
-    """What a release answered to recent requests before it served.
-
-    Attributes:
-        requests: The requests, each with what was answered before.
-        answers: Its own answers to them.
-        changed: How many differ.
-    """
-
-    requests: tuple[RecordedRequest, ...]
-    answers: tuple[bytes, ...]
-    changed: int
-
-    @property
-    def summary(self) -> str | None:
-        """`3 of 32` answers changed, or None where there was no request to rehearse."""
-        return f"{self.changed} of {len(self.requests)}" if self.requests else None
-
-
 class Release:
     """Serves one model version.
 
@@ -54,10 +29,16 @@ class Release:
         model: The version.
         settings: Numbers of workers and limits.
         fork_server: Where workers come from.
+        threads: Most BLAS and OpenMP threads of each worker, or None to leave what the user set.
         directory: The release's own, removed when it stops.
-        recent: Where answered requests are kept.
-        rehearse: Whether it must first answer its own example and the recent requests.
+        recorded: Real requests that it must answer first, with what the version before answered.
+        rehearse: Whether it must also answer its own example.
         on_given_up: Called when its workers died so often that it should be replaced.
+
+    Attributes:
+        recent: The last requests that it answered well.
+        answers_changed: How many of the recorded requests it answers in another way than the
+            version before, as `3 of 32`; None where there were none.
     """
 
     def __init__(
@@ -65,24 +46,27 @@ class Release:
         model: ModelVersion,
         settings: Settings,
         fork_server: ForkServer,
+        threads: int | None,
         directory: Path,
-        recent: RecentRequests,
+        recorded: tuple[RecordedRequest, ...],
         rehearse: bool,
         on_given_up: Callable[["Release"], None],
     ) -> None:
         self.model = model
         self.workers_lost = 0
         self.ready: Ready | None = None
-        self.rehearsal = Rehearsal((), (), 0)
+        self.recent = RecentRequests(settings.rehearsal_requests)
+        self.answers_changed: str | None = None
         self._settings = settings
         self._fork_server = fork_server
+        self._threads = threads
         self._directory = directory
-        self._recent = recent
+        self._recorded = recorded
         self._rehearse = rehearse
         self._on_given_up = on_given_up
         self._loop = asyncio.get_running_loop()
         self._workers: list[WorkerProcess] = []
-        self._dispatcher = Dispatcher(self, settings, recent)
+        self._dispatcher = Dispatcher(model, settings, self.recent)
         self._crashes = CrashRecord()
         self._replacing: set[asyncio.Task[None]] = set()
         self._stopped = False
@@ -94,9 +78,8 @@ class Release:
             LoadFailed: one of them could not; nothing of the release is left then.
         """
         try:
-            recorded = self._recent.snapshot() if self._rehearse else ()
-            self.ready = await self._start_worker(recorded)
-            self.rehearsal = Rehearsal(recorded, self.ready.answers, self.ready.answers_changed)
+            _, self.ready = await self._start_worker(self._recorded)
+            self._take_over(self.ready)
             async with asyncio.TaskGroup() as group:
                 for _ in range(1, self._settings.workers):
                     group.create_task(self._start_worker())
@@ -122,6 +105,7 @@ class Release:
 
         Raises:
             QueueFull: as many requests wait as may.
+            NotServing: the release was stopped.
         """
         return self._dispatcher.submit(content_type, request_id, body)
 
@@ -146,6 +130,7 @@ class Release:
         self._stopped = True
         for task in self._replacing:
             task.cancel()
+        await asyncio.gather(*self._replacing, return_exceptions=True)
         self._dispatcher.close(NotServing("this version was stopped before it could answer"))
         await asyncio.gather(*(worker.stop() for worker in self._workers))
         await asyncio.to_thread(remove_tree, self._directory)
@@ -154,7 +139,17 @@ class Release:
         """What `/info` shows of the workers."""
         return [{"pid": worker.pid, "state": worker.state} for worker in self._workers]
 
-    async def _start_worker(self, recorded: tuple[RecordedRequest, ...] = ()) -> Ready:
+    def _take_over(self, ready: Ready) -> None:
+        """Keep the recorded requests, with the answers that are now right, for the next version."""
+        for request, answer in zip(self._recorded, ready.answers, strict=True):
+            self.recent.note(request.content_type, request.body, answer)
+        if self._recorded:
+            self.answers_changed = f"{ready.answers_changed} of {len(self._recorded)}"
+        self._recorded = ()
+
+    async def _start_worker(
+        self, recorded: tuple[RecordedRequest, ...] = ()
+    ) -> tuple[WorkerProcess, Ready]:
         worker = WorkerProcess(
             self.model.display,
             self._dispatcher.take_answers,
@@ -171,7 +166,7 @@ class Release:
             await asyncio.shield(worker.stop())
             raise
         self._dispatcher.add(worker, merging=bool(ready.merged_formats))
-        return ready
+        return worker, ready
 
     def _spec(self, recorded: tuple[RecordedRequest, ...]) -> WorkerSpec:
         settings = self._settings
@@ -180,7 +175,7 @@ class Release:
             directory=str(self._directory),
             path=self.ready.path if self.ready else None,
             log_level=settings.log_level,
-            threads=threads_per_worker(settings.workers),
+            threads=self._threads,
             batching=settings.batching,
             merged_formats=self.ready.merged_formats if self.ready else None,
             max_batch_rows=settings.max_batch_rows,
@@ -203,7 +198,7 @@ class Release:
         while True:
             await asyncio.sleep(pause)
             try:
-                await self._start_worker()
+                worker, _ = await self._start_worker()
             except LoadFailed as error:
                 pause = self._note_crash()
                 log.error(
@@ -216,8 +211,7 @@ class Release:
                 )
             else:
                 break
-        pid = self._workers[-1].pid
-        log.info("worker_replaced", version=self.model.display, old_pid=lost, pid=pid)
+        log.info("worker_replaced", version=self.model.display, old_pid=lost, pid=worker.pid)
 
     def _note_crash(self) -> float:
         pause = self._crashes.note(self._loop.time())

@@ -10,11 +10,11 @@ from aiohttp import web
 
 from server import __version__
 from server.app import make_app
+from server.cores import threads_per_worker
 from server.deployment import Deployment
 from server.forkserver import ForkServer
 from server.http_server import Runner
 from server.invocations import Invocations
-from server.keys import Readiness
 from server.metrics import Metrics
 from server.output import OutputPipe
 from server.scratch import Scratch
@@ -39,23 +39,24 @@ async def serve(settings: Settings) -> None:
         OSError: the address can't be listened on.
     """
     stop = _StopSignals()
-    readiness = Readiness()
+    # Before the fork server changes what it is read from.
+    threads = threads_per_worker(settings.workers)
     async with AsyncExitStack() as stack:
         fork_server = await _start_fork_server(settings, stack)
         scratch = Scratch()
         stack.callback(scratch.close)
-        look_up = Lookup(settings.uri, fork_server.context)
+        look_up = Lookup(settings.uri, fork_server.start_process)
         stack.push_async_callback(look_up.close)
         retries = RetryPauses(max(settings.poll_interval_seconds, _FIRST_RETRY_SECONDS))
-        deployment = Deployment(settings, look_up, fork_server, scratch, retries)
+        deployment = Deployment(settings, look_up, fork_server, scratch, retries, threads)
         stack.push_async_callback(deployment.close)
         metrics = Metrics(deployment)
         watcher = Watcher(
             look_up, deployment, retries, settings.poll_interval_seconds, moves=settings.uri.moves
         )
         stack.callback(watcher.stop)
-        invocations = Invocations(deployment, readiness, metrics, settings)
-        app = make_app(settings, deployment, watcher, readiness, metrics, invocations)
+        invocations = Invocations(deployment, metrics, settings)
+        app = make_app(settings, deployment, watcher, metrics, invocations)
         runner = Runner(app, invocations, settings)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
@@ -65,11 +66,14 @@ async def serve(settings: Settings) -> None:
         watcher.start()
 
         signal_name = await stop.wait()
-        readiness.stopping = True
         log.info("server_stopping", signal=signal_name)
         watcher.pause()
         await deployment.give_up_swaps()
         await asyncio.sleep(max(settings.shutdown_grace_seconds, _LAST_CALL_SECONDS))
+        await site.stop()
+        deadline = asyncio.get_running_loop().time() + settings.drain_timeout_seconds
+        await deployment.close()
+        await runner.finish(deadline)
     log.info("server_stopped")
 
 
@@ -78,6 +82,7 @@ async def _start_fork_server(settings: Settings, stack: AsyncExitStack) -> ForkS
     stack.callback(output.close)
     output.start()
     fork_server = ForkServer(output.writable.fileno(), settings.preload)
+    fork_server.adopt_orphans()
     stack.push_async_callback(asyncio.to_thread, fork_server.stop)
     await asyncio.to_thread(fork_server.start)
     return fork_server

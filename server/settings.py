@@ -130,11 +130,9 @@ class Settings(BaseSettings):
         return self.model_name or self.uri.default_model_name
 
     @property
-    def token(self) -> str | None:
-        """The token that guards `/reload`, from either setting."""
-        if self.reload_token_file is not None:
-            return self.reload_token_file.read_text().strip()
-        return self.reload_token.get_secret_value() if self.reload_token else None
+    def asks_for_token(self) -> bool:
+        """Whether `/reload` is guarded by a token."""
+        return self.reload_token is not None or self.reload_token_file is not None
 
     @property
     def log_as_json(self) -> bool:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import structlog
-
 from watcher.versions import ModelVersion
 
 
@@ -69,12 +67,11 @@ class Run:
         self.request_id: str | None = None
         self.task: asyncio.Task[Swap] | None = None
 
-    def add(self, trigger: Trigger, force: bool) -> None:
+    def add(self, trigger: Trigger, force: bool, request_id: str | None = None) -> None:
         """Let one more caller share this swap."""
         self.triggers.add(trigger)
         self.force |= force
-        if self.request_id is None:
-            self.request_id = structlog.contextvars.get_contextvars().get("request_id")
+        self.request_id = self.request_id or request_id
 
     @property
     def trigger(self) -> Trigger:

@@ -1,7 +1,6 @@
-"""The last requests that were answered well, to rehearse a new version with."""
+"""The last requests that a version answered well, to rehearse the next one with."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
 
 from server.worker.entry import RecordedRequest
 
@@ -38,14 +37,6 @@ class RecentRequests:
             RecordedRequest(content_type, body, answer)
             for (content_type, body), answer in self._answers.items()
         )
-
-    def replace_answers(
-        self, requests: Sequence[RecordedRequest], answers: Sequence[bytes]
-    ) -> None:
-        """Remember what the version that serves from now on answered in its rehearsal."""
-        for request, answer in zip(requests, answers, strict=False):
-            if (request.content_type, request.body) in self._answers:
-                self.note(request.content_type, request.body, answer)
 
     def _drop(self, key: tuple[bytes, bytes]) -> None:
         answer = self._answers.pop(key, None)

@@ -21,9 +21,11 @@ from server.worker import entry, frames
 from server.worker.entry import WorkerSpec
 from server.worker.frames import Answer, Kind
 
+# No answer is as large; a worker that announces more does not speak this protocol.
+_LARGEST_FRAME = 1 << 30
+
 # What a worker gets to end by itself after its channel was closed; it takes 2 s itself.
 _EXIT_SECONDS = 4.0
-_LAST_OUTPUT_SECONDS = 1.0
 
 log = structlog.get_logger("server.worker_process")
 
@@ -92,12 +94,14 @@ class WorkerProcess(asyncio.Protocol):
         self._ready: asyncio.Future[Ready] = self._loop.create_future()
         self._held = 0
         self._stopping = False
+        self._killed = False
         self._process: ForkServerProcess | None = None
         self._transport: asyncio.Transport | None = None
         self._output: OutputPipe | None = None
         self._buffer = bytearray()
         self._frame: tuple[Kind, int, int] | None = None
-        self._exit: asyncio.Future[None] = self._loop.create_future()
+        self._fork_server: ForkServer | None = None
+        self._exit: asyncio.Future[object] = self._loop.create_future()
 
     async def start(self, fork_server: ForkServer, spec: WorkerSpec) -> None:
         """Start the process.
@@ -114,32 +118,38 @@ class WorkerProcess(asyncio.Protocol):
                 with theirs:
                     process = await self._start_process(fork_server, theirs, output, spec)
                 undo.pop_all()
+            output.close_writable()
+            self._process = process
+            self._output = output
+            self._fork_server = fork_server
+            self.pid = process.pid or 0
+            output.bind(pid=self.pid)
+            output.start()
+            self._loop.add_reader(process.sentinel, self._process_ended)
+            self._transport, _ = await self._loop.create_connection(lambda: self, sock=ours)
         except (OSError, EOFError) as error:
-            raise LoadFailed("start", f"no process can be started: {error}") from error
-        output.close_writable()
-        self._process = process
-        self._output = output
-        self.pid = process.pid or 0
-        output.bind(pid=self.pid)
-        output.start()
-        self._loop.add_reader(process.sentinel, self._process_ended)
-        self._transport, _ = await self._loop.create_connection(lambda: self, sock=ours)
+            # By its errno: the text may name a path of this machine.
+            reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else ""
+            raise LoadFailed("start", f"no process can be started: {reason or error}") from error
 
     async def _start_process(
         self, fork_server: ForkServer, channel: socket.socket, output: OutputPipe, spec: WorkerSpec
     ) -> ForkServerProcess:
-        process = fork_server.context.Process(
-            target=entry.run, args=(channel, output.writable, spec), name=f"worker-{self.version}"
-        )
         # Blocks until the fork server has forked; it can't be stopped half-way.
-        started = asyncio.ensure_future(asyncio.to_thread(_start_process, fork_server, process))
+        started = asyncio.ensure_future(
+            asyncio.to_thread(
+                fork_server.start_process,
+                entry.run,
+                (channel, output.writable, spec),
+                f"worker-{self.version}",
+            )
+        )
         try:
-            await asyncio.shield(started)
+            return await asyncio.shield(started)
         except BaseException:
             # A process that did start ends by itself, as its channel will have been closed.
             await asyncio.wait([started])
             raise
-        return process
 
     async def ready(self, timeout: float) -> Ready:
         """Wait until the model is loaded and rehearsed.
@@ -181,6 +191,7 @@ class WorkerProcess(asyncio.Protocol):
         """End the process, and what it started, at once."""
         if self.pid == 0 or self._exit.done():
             return
+        self._killed = True
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         # The group exists only once the worker has begun to run.
@@ -188,12 +199,17 @@ class WorkerProcess(asyncio.Protocol):
             os.kill(self.pid, signal.SIGKILL)
 
     def data_received(self, data: bytes) -> None:
+        if self._killed:
+            # Whom it might still answer has been told otherwise.
+            return
         self._buffer += data
         try:
             while (frame := self._next_frame()) is not None:
                 self._handle(*frame)
-        except (ValueError, KeyError, TypeError) as error:
-            log.error("worker_protocol_error", pid=self.pid, error=str(error))
+        except Exception as error:
+            # The model's code may have written these bytes: they may be wrong in any way.
+            reason = f"{type(error).__name__}: {error}"
+            log.error("worker_protocol_error", version=self.version, pid=self.pid, error=reason)
             self.kill()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -209,6 +225,8 @@ class WorkerProcess(asyncio.Protocol):
             self._frame = frames.decode_header(self._buffer[: frames.HEADER_SIZE])
             del self._buffer[: frames.HEADER_SIZE]
         kind, count, size = self._frame
+        if size > _LARGEST_FRAME:
+            raise ValueError(f"a frame of {size} bytes")
         if len(self._buffer) < size:
             return None
         payload = bytes(memoryview(self._buffer)[:size])
@@ -229,8 +247,8 @@ class WorkerProcess(asyncio.Protocol):
             self._phase = str(parts[0], "utf-8")
         elif kind is Kind.READY:
             fields = orjson.loads(parts[0])
-            self.state = State.IDLE
             self._ready.set_result(Ready(**fields, answers=tuple(map(bytes, parts[1:]))))
+            self.state = State.IDLE
         elif kind is Kind.FAILED:
             report = orjson.loads(parts[0])
             self._fail(report["error"], {"exception": report["exception"]})
@@ -263,21 +281,21 @@ class WorkerProcess(asyncio.Protocol):
         self._lose()
         if self._transport is not None:
             self._transport.close()
-        if self._output is not None:
-            # Nobody writes any more; what is still in the pipe is read first.
-            self._loop.call_later(_LAST_OUTPUT_SECONDS, self._output.close)
-        self._exit.set_result(None)
-
-
-def _start_process(fork_server: ForkServer, process: ForkServerProcess) -> None:
-    fork_server.start()
-    process.start()
+        assert self._output is not None
+        self._output.finish()
+        assert self._fork_server is not None
+        orphans = self._loop.run_in_executor(None, self._fork_server.end_orphans)
+        orphans.add_done_callback(self._exit.set_result)
 
 
 def _exit_fields(code: int | None) -> dict[str, Any]:
-    if code is not None and code < 0:
+    if code is None or code >= 0:
+        return {"exit_code": code}
+    try:
         return {"signal": signal.Signals(-code).name}
-    return {"exit_code": code}
+    except ValueError:
+        # Of the real-time signals, only the first and the last have names.
+        return {"signal": f"signal {-code}"}
 
 
 def _describe_exit(code: int | None) -> str:

@@ -235,3 +235,44 @@ def test_reloading_the_version_that_serves_loads_it_afresh(live: Live) -> None:
     assert (swap["trigger"], swap["version_changed"]) == ("manual", False)
     assert swap["request_id"] == answer.headers["x-request-id"]
     assert server.worker_pids() != [old_worker]
+
+
+def test_what_waits_for_a_version_without_workers_is_answered_by_the_next(
+    live: Live, tmp_path: Path
+) -> None:
+    loaded = tmp_path / "loaded"
+    load_once = f"""
+        import pathlib
+        loaded = pathlib.Path({str(loaded)!r})
+        if loaded.exists():
+            raise RuntimeError("once is enough")
+        loaded.touch()
+    """
+    dies = "import os\nif model_input.text[0] == 'die': os._exit(1)\nreturn ['dying'] * "
+    dying = live.serve(live.saved.save(f"{dies}len(model_input)", load=load_once))
+    mark = live.server.mark()
+    with ThreadPoolExecutor(2) as pool:
+        call = pool.submit(live.server.predict, {"instances": ["die"]})
+        live.server.wait_for("worker_not_replaced", since=mark, version=f"v{dying}")
+        waits = pool.submit(live.server.predict, TEXT_REQUEST)
+        assert live.server.get("/health").status == 503
+        mended = live.serve("mended")
+        assert waits.result().version == mended
+        # Nothing knows that it was this one; the next version answers it well.
+        assert call.result().version == mended
+
+
+def test_a_version_that_was_forced_is_what_the_next_is_compared_with(live: Live) -> None:
+    live.serve("words")
+    assert live.server.predict(TEXT_REQUEST).status == 200
+    silent = live.add(live.saved.save("return [None] * len(model_input)"))
+    mark = live.server.mark()
+    live.promote(silent)
+    live.server.wait_for("reload_failed", since=mark, failed_version=f"v{silent}")
+
+    forced = live.server.request("POST", "/reload?force=true")
+
+    assert (forced.status, forced.json["new_version"]) == (200, f"v{silent}")
+    assert live.server.predict(TEXT_REQUEST).json == {"predictions": [None]}
+    again = live.server.reload()
+    assert (again.status, again.json["answers_changed"]) == (200, "0 of 1")

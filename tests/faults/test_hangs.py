@@ -3,13 +3,15 @@
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from tests.faults.conftest import IMPATIENCE, LOAD_TIMEOUT
 from tests.faults.models import echo, obedient, text
-from tests.faults.posting import batch
+from tests.faults.posting import batch, connections, is_busy
 from tests.support.live import Live
 from tests.support.server import ended
 from tests.support.waiting import wait_until
@@ -41,6 +43,42 @@ def test_a_prediction_that_hangs_gets_504_and_its_neighbours_are_answered(
     server.wait_for("worker_replaced", since=mark, count=2)
     assert not psutil.pid_exists(pid)
     assert server.predict(text("next")).json == echo("next")
+
+
+def test_a_batch_of_many_predictions_may_take_longer_than_one(
+    impatient: Live, tmp_path: Path
+) -> None:
+    wait_and_sleep = """
+        import pathlib, time
+        (word,) = model_input.text
+        while word.startswith("/") and not pathlib.Path(word).exists():
+            time.sleep(0.01)
+        time.sleep(0.6 * (word == "slow"))
+        return [word]
+    """
+    impatient.serve(impatient.saved.save(wait_and_sleep))
+    # Each layout is predicted by itself, and all of them are sent as one batch.
+    bodies: list[dict[str, Any]] = [
+        {"instances": ["slow"]},
+        {"instances": [{"text": "slow"}]},
+        {"inputs": ["slow"]},
+        {"inputs": [{"text": "slow"}]},
+        {"dataframe_records": [{"text": "slow"}]},
+        {"dataframe_split": {"columns": ["text"], "data": [["slow"]]}},
+        {"inputs": {"text": ["slow"]}},
+    ]
+    mark = impatient.server.mark()
+    gate = tmp_path / "gate"
+    with ThreadPoolExecutor(len(bodies) + 1) as pool:
+        pool.submit(impatient.server.predict, text(str(gate)))
+        wait_until(lambda: is_busy(impatient.server), "the model waits")
+        calls = [pool.submit(impatient.server.predict, body) for body in bodies]
+        wait_until(lambda: connections(impatient.server) == len(bodies) + 1, "all have come")
+        gate.touch()
+        answers = [call.result() for call in calls]
+
+    assert [answer.json for answer in answers] == [{"predictions": ["slow"]}] * len(bodies)
+    assert impatient.server.find("worker_hung", mark) == []
 
 
 def test_a_worker_that_is_stopped_is_replaced(impatient: Live) -> None:

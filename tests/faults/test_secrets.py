@@ -156,10 +156,10 @@ def test_the_token_may_come_from_a_file_that_changes(
     # Nothing is no token.
     file.write_text("\n")
     for empty in (b"Bearer", b"Bearer ", b""):
-        assert reload(server, empty).status in (401, 500)
+        assert reload(server, empty).status == 401
     file.unlink()
     for anything in (None, b"Bearer another", b"Bearer "):
-        assert reload(server, anything).status in (401, 500)
+        assert reload(server, anything).status == 401
     assert TOKEN not in "".join(server.lines)
 
 
