@@ -50,11 +50,11 @@ def test_a_batch_of_many_predictions_may_take_longer_than_one(
 ) -> None:
     wait_and_sleep = """
         import pathlib, time
-        (word,) = model_input.text
-        while word.startswith("/") and not pathlib.Path(word).exists():
+        words = list(model_input.text)
+        while words[0].startswith("/") and not pathlib.Path(words[0]).exists():
             time.sleep(0.01)
-        time.sleep(0.6 * (word == "slow"))
-        return [word]
+        time.sleep(0.6 * ("slow" in words))
+        return words
     """
     impatient.serve(impatient.saved.save(wait_and_sleep))
     # Each layout is predicted by itself, and all of them are sent as one batch.
