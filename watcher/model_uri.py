@@ -1,6 +1,7 @@
 """Reading MODEL_URI, without MLflow: the gateway never imports it.
 
-The forms are those of `mlflow.store.artifact.utils.models._parse_model_uri`.
+The forms are those of `mlflow.store.artifact.utils.models._parse_model_uri`, without the slashes
+at the end that MLflow strips before (`ModelsArtifactRepository.split_models_uri`).
 """
 
 import enum
@@ -62,7 +63,7 @@ def parse_model_uri(text: str) -> ModelUri:
 
 def _parse_registered(text: str) -> ModelUri:
     path = urlparse(text, allow_fragments=False).path
-    match path.lstrip("/").split("/") if path.startswith("/") else []:
+    match path.strip("/").split("/") if path.startswith("/") else []:
         case [name, suffix] if name.strip() and suffix.strip():
             if suffix.isdigit():
                 return ModelUri(text, Form.VERSION, name, suffix)
@@ -73,7 +74,8 @@ def _parse_registered(text: str) -> ModelUri:
             name, _, alias = name.rpartition("@")
             if alias.strip():
                 return ModelUri(text, Form.ALIAS, name, alias)
-        case [model_id] if model_id.strip():
+        # models:/NAME/ is what an empty variable makes of models:/NAME/$STAGE.
+        case [model_id] if model_id.strip() and not path.endswith("/"):
             return ModelUri(text, Form.MODEL_ID, selector=model_id)
     raise ValueError(
         "a model URI has the form models:/NAME/STAGE, models:/NAME@ALIAS, models:/NAME/NUMBER, "
