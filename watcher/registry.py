@@ -12,14 +12,15 @@ from mlflow.protos.databricks_pb2 import (
 )
 
 from watcher.model_uri import Form, ModelUri
-from watcher.versions import ModelVersion, RegistryUnreachable, VersionMissing
+from watcher.versions import ModelVersion, RegistryError, RegistryUnreachable, VersionMissing
 
 # What the registry says when it did answer, and the answer is "there is none": a missing model or
 # version is the first, a missing alias and a stage that does not exist are the second.
 _MISSING = frozenset(ErrorCode.Name(c) for c in (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE))
 
-# A kept-alive connection that the registry closed meanwhile fails at once, and only once.
-_SECOND_TRY_WITHIN_SECONDS = 1.0
+# A kept-alive connection that the registry closed meanwhile fails at once, and only once. Both
+# tries have to fit in the time that a question has.
+_SECOND_TRY_WITHIN_SECONDS = 0.5
 
 
 def look_up(uri: ModelUri) -> ModelVersion:
@@ -48,7 +49,7 @@ def _look_up(uri: ModelUri) -> ModelVersion:
         if error.error_code in _MISSING:
             raise VersionMissing(error.message) from error
         raise RegistryUnreachable(_first_line(error)) from error
-    except VersionMissing:
+    except RegistryError:
         raise
     except Exception as error:
         # HTML in place of JSON, a database driver's own errors, a name that does not resolve:
@@ -60,6 +61,7 @@ def _ask(uri: ModelUri) -> ModelVersion:
     client = MlflowClient()
     if uri.form is Form.MODEL_ID:
         logged = client.get_logged_model(uri.selector)
+        _expect(logged.model_id)
         return ModelVersion(
             load_uri=uri.text,
             source=logged.artifact_location,
@@ -69,12 +71,13 @@ def _ask(uri: ModelUri) -> ModelVersion:
         )
     if uri.form is Form.RUN:
         run = client.get_run(uri.selector)
+        _expect(run.info.run_id)
         return ModelVersion(load_uri=uri.text, source=uri.text, run_id=run.info.run_id)
     if uri.form is Form.LOCATION:
         return ModelVersion(load_uri=uri.text, source=uri.text)
     found = _registered(client, uri)
     return ModelVersion(
-        load_uri=f"models:/{found.name}/{found.version}",
+        load_uri=_load_uri(found),
         source=found.source or "",
         version=str(found.version),
         run_id=found.run_id or None,
@@ -87,18 +90,47 @@ def _ask(uri: ModelUri) -> ModelVersion:
 
 def _registered(client: MlflowClient, uri: ModelUri) -> RegisteredVersion:
     if uri.form is Form.VERSION:
-        return client.get_model_version(uri.name, uri.selector)
-    if uri.form is Form.ALIAS:
-        return client.get_model_version_by_alias(uri.name, uri.selector)
+        held = [client.get_model_version(uri.name, uri.selector)]
+    elif uri.form is Form.ALIAS:
+        held = [client.get_model_version_by_alias(uri.name, uri.selector)]
+    else:
+        held = _latest(client, uri)
+    for version in held:
+        _expect(version.name, version.version)
+    return max(held, key=lambda version: int(version.version))
+
+
+def _latest(client: MlflowClient, uri: ModelUri) -> list[RegisteredVersion]:
     # The client underneath answers an empty stage with an empty list in one request;
     # `MlflowClient.get_latest_versions` asks twice and warns that stages are deprecated.
     stages = [uri.selector] if uri.form is Form.STAGE else None
     registry = client._get_registry_client()  # type: ignore[no-untyped-call]
     held: list[RegisteredVersion] = registry.get_latest_versions(uri.name, stages)
     if not held:
+        # An empty list is also what becomes of an answer that is not a registry's: one that has
+        # the model is, and one that has not says so.
+        _expect(client.get_registered_model(uri.name).name)
         where = f"in stage {uri.selector!r}" if stages else "at all"
         raise VersionMissing(f"model {uri.name!r} has no version {where}")
-    return max(held, key=lambda version: int(version.version))
+    return held
+
+
+def _expect(*values: str) -> None:
+    """Refuse an answer without what every registry's has.
+
+    MLflow's client makes an entity without a name or an id of an empty body, of another service's
+    JSON and of an answer that was cut within its headers.
+    """
+    if not all(values):
+        raise RegistryUnreachable("the answer is not one of a Model Registry")
+
+
+def _load_uri(found: RegisteredVersion) -> str:
+    if "@" in found.name:
+        # MLflow would take the rest of the name for an alias and the number for a path in the model
+        # (mlflow/store/artifact/models_artifact_repo.py, split_models_uri).
+        return found.source or ""
+    return f"models:/{found.name}/{found.version}"
 
 
 def _first_line(error: BaseException) -> str:

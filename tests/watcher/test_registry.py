@@ -1,6 +1,9 @@
 """Asking a real registry what a model URI means now."""
 
+from pathlib import Path
+
 import pytest
+from mlflow.artifacts import download_artifacts
 
 from tests.support.models import SavedModels
 from tests.support.registry import Registry
@@ -78,6 +81,29 @@ def test_a_run_and_a_path_mean_themselves(registry: Registry, saved: SavedModels
     assert (found.run_id, found.version) == (run_id, None)
     path = str(saved.saying("one"))
     assert find(path) == ModelVersion(load_uri=path, source=path)
+
+
+@pytest.mark.parametrize("logged", [False, True], ids=["a path", "a logged model"])
+def test_a_version_of_a_model_with_an_at_in_its_name_can_be_loaded(
+    registry: Registry, model_name: str, saved: SavedModels, tmp_path: Path, logged: bool
+) -> None:
+    name = f"{model_name}@home"
+    registry.create(name)
+    registry.add(name, saved.saying("one"))
+    client, path = registry.client, saved.saying("two")
+    source = str(path)
+    if logged:
+        experiment = client.create_experiment(name, artifact_location=str(tmp_path / "artifacts"))
+        model_id = client.create_logged_model(experiment).model_id
+        client.log_model_artifacts(model_id, source)
+        source = f"models:/{model_id}"
+    client.create_model_version(name, source)
+    registry.point(name, "champ", "2")
+
+    found = find(f"models:/{name}@champ")
+    assert (found.version, found.source) == ("2", source)
+    loaded = download_artifacts(artifact_uri=found.load_uri, dst_path=str(tmp_path))
+    assert (Path(loaded) / f"{path.name}.py").exists()
 
 
 def test_what_is_not_there_is_missing_and_not_an_outage(registry: Registry, name: str) -> None:
