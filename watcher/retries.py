@@ -42,6 +42,7 @@ class RetryPauses:
         """Note a version that served and would not go on serving: it is not due again until the
         registry moves."""
         self._identity = identity
+        self._failures = 0
         self._due_at = math.inf
 
     def due(self, identity: Identity) -> bool:

@@ -66,3 +66,20 @@ def test_the_registry_moving_away_and_back_makes_it_due(retries: RetryPauses) ->
     retries.moved_to(BROKEN)
     assert retries.due(BROKEN)
     assert retries.failed(BROKEN) == 10.0
+
+
+def test_a_version_that_was_given_up_is_not_due_until_the_registry_moves(
+    retries: RetryPauses, clock: Clock
+) -> None:
+    retries.give_up(BROKEN)
+    clock.now += 1e9
+    assert not retries.due(BROKEN)
+    retries.moved_to(OTHER)
+    assert retries.due(BROKEN)
+
+
+def test_giving_a_version_up_forgets_what_failed_before(retries: RetryPauses) -> None:
+    for _ in range(5):
+        retries.failed(OTHER)
+    retries.give_up(BROKEN)
+    assert retries.failed(BROKEN) == 10.0
