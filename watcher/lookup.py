@@ -12,24 +12,32 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
-from multiprocessing.context import ForkServerContext, ForkServerProcess
-from typing import Any
+from multiprocessing.context import ForkServerProcess
+from typing import Any, TypeAlias, TypeVar
 
 from watcher.model_uri import ModelUri
 from watcher.versions import ModelVersion, RegistryUnreachable, VersionMissing
 
-DEADLINE_SECONDS = 7.0
+# Whoever asks for a swap is answered within 15 s, even if a silent registry is asked four questions
+# before: the one under way, that of the swap before, a poll's just after that, and the swap's own.
+DEADLINE_SECONDS = 3.5
 # The first process to come from the fork server waits until that has imported what it preloads.
 START_DEADLINE_SECONDS = 120.0
 
 # MLflow waits 4 minutes for a refused connection and 20 for a silent one. A poll wants neither;
 # the workers, which download models, keep what the user set.
 _PATIENCE = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "6",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "3",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
 }
+
+T = TypeVar("T")
+
+# Starts a process that runs a target with these arguments under this name, and returns it once it
+# runs. Blocks, and is called in a thread.
+StartProcess: TypeAlias = Callable[[Callable[..., None], tuple[Any, ...], str], ForkServerProcess]
 
 
 class Lookup:
@@ -37,7 +45,7 @@ class Lookup:
 
     Args:
         uri: What to look up.
-        context: Where the process is started from.
+        start_process: Starts the look-up process.
         environment: Set in the process, above what it inherits.
         deadline: Seconds after which a question counts as unanswered.
     """
@@ -45,15 +53,17 @@ class Lookup:
     def __init__(
         self,
         uri: ModelUri,
-        context: ForkServerContext,
+        start_process: StartProcess,
         environment: Mapping[str, str] | None = None,
         deadline: float = DEADLINE_SECONDS,
     ) -> None:
         self._uri = uri
-        self._context = context
+        self._start_process = start_process
         self._environment = {**(environment or {}), **_PATIENCE}
         self._deadline = deadline
         self._turn = asyncio.Lock()
+        self._next: asyncio.Task[ModelVersion] | None = None
+        self._questions: set[asyncio.Task[ModelVersion]] = set()
         self._process: ForkServerProcess | None = None
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -61,36 +71,63 @@ class Lookup:
     async def __call__(self) -> ModelVersion:
         """Ask the registry.
 
+        Callers that come while a question is under way share the next one: each one's answer is to
+        a question that was put after it called, and nobody waits for more than two.
+
         Raises:
             VersionMissing: the registry answered that there is none.
             RegistryUnreachable: no answer within the deadline, or not one of a Model Registry.
         """
-        async with self._turn:
-            deadline = START_DEADLINE_SECONDS
-            try:
-                if self._writer is None:
-                    async with asyncio.timeout(deadline):
-                        await self._start()
-                deadline = self._deadline
-                async with asyncio.timeout(deadline):
-                    return _read(await self._ask())
-            except TimeoutError:
-                await self._end()
-                raise RegistryUnreachable(f"no answer within {deadline:g} s") from None
-            except (OSError, EOFError, ValueError) as error:
-                await self._end()
-                raise RegistryUnreachable(f"the look-up process failed: {error}") from error
-            except asyncio.CancelledError:
-                # The answer to this question must not be read as the answer to the next one.
-                await self._end()
-                raise
+        question = self._next
+        if question is None:
+            question = self._next = asyncio.get_running_loop().create_task(self._when_free())
+            question.add_done_callback(self._done)
+            self._questions.add(question)
+        # Whoever is cancelled here leaves the question to the others. Its answer is read even if
+        # nobody is left, or it would be read as the answer to the next one.
+        await asyncio.wait([question])
+        return question.result()
 
     async def close(self) -> None:
-        """End the process."""
-        async with self._turn:
-            await self._end()
+        """End the process. Questions that are still open are cancelled."""
+        for question in self._questions:
+            question.cancel()
+        await asyncio.gather(*self._questions, return_exceptions=True)
+        self._next = None
+        await self._end()
 
-    async def _ask(self) -> dict[str, Any]:
+    def _done(self, question: asyncio.Task[ModelVersion]) -> None:
+        self._questions.discard(question)
+        if not question.cancelled():
+            # Those who asked may have gone; asyncio would complain that nobody took its error.
+            question.exception()
+
+    async def _when_free(self) -> ModelVersion:
+        async with self._turn:
+            try:
+                if self._writer is None:
+                    await self._within(START_DEADLINE_SECONDS, self._start())
+            finally:
+                # Who calls from here on needs a question that is put later.
+                self._next = None
+            return await self._within(self._deadline, self._ask())
+
+    async def _within(self, seconds: float, step: Awaitable[T]) -> T:
+        """Take a step with the process, and end the process if anything but an answer comes."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await step
+        except TimeoutError:
+            await self._end()
+            raise RegistryUnreachable(f"no answer within {seconds:g} s") from None
+        except (OSError, EOFError, ValueError) as error:
+            await self._end()
+            raise RegistryUnreachable(f"the look-up process failed: {error}") from error
+        except asyncio.CancelledError:
+            await self._end()
+            raise
+
+    async def _ask(self) -> ModelVersion:
         assert self._writer is not None
         assert self._reader is not None
         self._writer.write(b"?\n")
@@ -98,25 +135,23 @@ class Lookup:
         line = await self._reader.readline()
         if not line.endswith(b"\n"):
             raise EOFError("it ended")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        return _read(json.loads(line))
 
     async def _start(self) -> None:
         ours, theirs = socket.socketpair()
-        process = self._context.Process(
-            target=_serve, args=(theirs, self._uri, self._environment), name="registry-lookup"
-        )
+        arguments = (theirs, self._uri, self._environment)
         # It can't be stopped half-way; a process that did start ends as its channel closes.
-        started = asyncio.ensure_future(asyncio.to_thread(process.start))
+        started = asyncio.ensure_future(
+            asyncio.to_thread(self._start_process, _serve, arguments, "registry-lookup")
+        )
         try:
-            await asyncio.shield(started)
+            self._process = await asyncio.shield(started)
         except BaseException:
             await asyncio.wait([started])
             ours.close()
             raise
         finally:
             theirs.close()
-        self._process = process
         self._reader, self._writer = await asyncio.open_connection(sock=ours)
 
     async def _end(self) -> None:

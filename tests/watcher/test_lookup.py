@@ -1,6 +1,7 @@
 """The look-up process against registries that misbehave in ways of their own."""
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import signal
@@ -9,7 +10,8 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerProcess
+from typing import Any
 
 import psutil
 import pytest
@@ -17,28 +19,34 @@ import pytest
 from tests.support.models import SavedModels
 from tests.support.registry import Registry
 from tests.support.waiting import wait_until
-from watcher.lookup import Lookup
+from watcher.lookup import Lookup, StartProcess
 from watcher.model_uri import parse_model_uri
-from watcher.versions import RegistryUnreachable, VersionMissing
+from watcher.versions import ModelVersion, RegistryUnreachable
 
 URI = "models:/demo/Production"
 
 
 @pytest.fixture(scope="session")
-def context() -> ForkServerContext:
-    """A fork server that has imported what the look-up process needs."""
+def start_process() -> StartProcess:
+    """Starts processes from a fork server that has imported what the look-up process needs."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["watcher.registry"])
-    return context
+
+    def start(target: Callable[..., None], args: tuple[Any, ...], name: str) -> ForkServerProcess:
+        process = context.Process(target=target, args=args, name=name)
+        process.start()
+        return process
+
+    return start
 
 
 @asynccontextmanager
 async def lookup(
-    context: ForkServerContext, registry: str, uri: str = URI, deadline: float = 20.0
+    start_process: StartProcess, registry: str, uri: str = URI, deadline: float = 20.0
 ) -> AsyncIterator[Lookup]:
     """Something that asks this registry, until the block ends."""
     environment = {"MLFLOW_TRACKING_URI": registry}
-    asks = Lookup(parse_model_uri(uri), context, environment, deadline)
+    asks = Lookup(parse_model_uri(uri), start_process, environment, deadline)
     try:
         yield asks
     finally:
@@ -109,9 +117,23 @@ def garbling(connection: socket.socket) -> None:
     connection.close()
 
 
+def cut_in_its_headers(connection: socket.socket) -> None:
+    """Closes the connection before it has said all about the answer."""
+    connection.recv(65536)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nServer: uvi")
+    connection.close()
+
+
 BROKEN = {
     "html": http("200 OK", "text/html", "<html><body>Please log in</body></html>"),
     "json that means nothing": http("200 OK", "application/json", '["unexpected"]'),
+    "nothing": http("200 OK", "application/json", ""),
+    "an empty object": http("200 OK", "application/json", "{}"),
+    "json of another service": http("200 OK", "application/json", '{"status": "ok"}'),
+    "a version without a number": http(
+        "200 OK", "application/json", '{"model_versions": [{}], "model_version": {"name": "demo"}}'
+    ),
+    "headers that are cut": cut_in_its_headers,
     "json that is cut": http("200 OK", "application/json", '{"model_versions": [{'),
     "500": http("500 Internal Server Error", "text/plain", "no database"),
     "502 html": http("502 Bad Gateway", "text/html", "<html>bad gateway</html>"),
@@ -126,11 +148,12 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN.keys())
+@pytest.mark.parametrize("form", ["/Production", "/latest", "@production", "/1"])
 async def test_what_is_no_answer_of_a_registry_is_an_outage(
-    context: ForkServerContext, answer: Callable[[socket.socket], None]
+    start_process: StartProcess, answer: Callable[[socket.socket], None], form: str
 ) -> None:
     with listening(answer) as url:
-        async with lookup(context, url) as asks:
+        async with lookup(start_process, url, f"models:/demo{form}") as asks:
             with pytest.raises(RegistryUnreachable) as caught:
                 await asks()
     message = str(caught.value)
@@ -139,10 +162,10 @@ async def test_what_is_no_answer_of_a_registry_is_an_outage(
     assert "look-up process failed" not in message
 
 
-async def test_a_refused_connection_is_an_outage_at_once(context: ForkServerContext) -> None:
+async def test_a_refused_connection_is_an_outage_at_once(start_process: StartProcess) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
-    async with lookup(context, url) as asks:
+    async with lookup(start_process, url) as asks:
         started = time.monotonic()
         for _ in range(3):
             with pytest.raises(RegistryUnreachable):
@@ -150,17 +173,17 @@ async def test_a_refused_connection_is_an_outage_at_once(context: ForkServerCont
         assert time.monotonic() - started < 5
 
 
-async def test_a_name_that_does_not_resolve_is_an_outage(context: ForkServerContext) -> None:
-    async with lookup(context, "http://registry.invalid:5000") as asks:
+async def test_a_name_that_does_not_resolve_is_an_outage(start_process: StartProcess) -> None:
+    async with lookup(start_process, "http://registry.invalid:5000") as asks:
         with pytest.raises(RegistryUnreachable):
             await asks()
 
 
 async def test_a_silent_registry_is_an_outage_after_the_deadline(
-    context: ForkServerContext,
+    start_process: StartProcess,
 ) -> None:
     with listening(silent) as url:
-        async with lookup(context, url, deadline=1.0) as asks:
+        async with lookup(start_process, url, deadline=1.0) as asks:
             started = time.monotonic()
             for _ in range(2):
                 with pytest.raises(RegistryUnreachable, match="no answer within 1 s"):
@@ -169,27 +192,28 @@ async def test_a_silent_registry_is_an_outage_after_the_deadline(
     wait_until(lambda: lookup_processes() == [], "no process is left waiting", 5)
 
 
-async def test_a_silent_registry_does_not_block_the_event_loop(context: ForkServerContext) -> None:
+async def test_a_silent_registry_does_not_block_the_event_loop(start_process: StartProcess) -> None:
     with listening(silent) as url:
-        async with lookup(context, url, deadline=0.5) as asks:
+        async with lookup(start_process, url, deadline=2.0) as asks:
             question = asyncio.create_task(asks())
             longest, loop = 0.0, asyncio.get_running_loop()
             while not question.done():
                 before = loop.time()
                 await asyncio.sleep(0)
                 longest = max(longest, loop.time() - before)
-            assert longest < 0.3
+            # Blocked, it would stand still until the deadline.
+            assert longest < 1.0
             with pytest.raises(RegistryUnreachable):
                 await question
 
 
 async def test_it_recovers_by_itself_from_a_process_that_died(
-    context: ForkServerContext, registry: Registry, model_name: str, saved: SavedModels
+    start_process: StartProcess, registry: Registry, model_name: str, saved: SavedModels
 ) -> None:
     registry.create(model_name)
     registry.promote(model_name, registry.add(model_name, saved.saying("one")))
     uri = f"models:/{model_name}/Production"
-    async with lookup(context, registry.uri, uri) as asks:
+    async with lookup(start_process, registry.uri, uri) as asks:
         assert (await asks()).version == "1"
         (process,) = lookup_processes()
         os.kill(process.pid, signal.SIGKILL)
@@ -200,30 +224,173 @@ async def test_it_recovers_by_itself_from_a_process_that_died(
     wait_until(lambda: lookup_processes() == [], "it ended with what it served", 5)
 
 
-async def test_many_questions_are_answered_by_one_process_one_at_a_time(
-    context: ForkServerContext, registry: Registry, model_name: str, saved: SavedModels
+async def test_many_questions_are_answered_by_one_process(
+    start_process: StartProcess, registry: Registry, model_name: str, saved: SavedModels
 ) -> None:
     registry.create(model_name)
     registry.promote(model_name, registry.add(model_name, saved.saying("one")))
     uri = f"models:/{model_name}/Production"
-    async with lookup(context, registry.uri, uri) as asks:
+    async with lookup(start_process, registry.uri, uri) as asks:
         found = await asyncio.gather(*(asks() for _ in range(10)))
+        found += [await asks() for _ in range(3)]
         assert {version.version for version in found} == {"1"}
         assert len(lookup_processes()) == 1
 
 
-async def test_a_cancelled_question_is_not_answered_to_the_next(
-    context: ForkServerContext, registry: Registry, model_name: str, saved: SavedModels
+async def test_a_process_that_does_not_start_is_an_outage(
+    start_process: StartProcess, registry: Registry, model_name: str, saved: SavedModels
 ) -> None:
     registry.create(model_name)
-    version = registry.add(model_name, saved.saying("one"))
-    async with lookup(context, registry.uri, f"models:/{model_name}/Production") as asks:
-        with pytest.raises(VersionMissing):
+    registry.promote(model_name, registry.add(model_name, saved.saying("one")))
+    failing = True
+
+    def start(target: Callable[..., None], args: tuple[Any, ...], name: str) -> ForkServerProcess:
+        if failing:
+            raise OSError("no more processes")
+        return start_process(target, args, name)
+
+    async with lookup(start, registry.uri, f"models:/{model_name}/Production") as asks:
+        for _ in range(2):
+            with pytest.raises(RegistryUnreachable, match="no more processes"):
+                await asks()
+        failing = False
+        assert (await asks()).version == "1"
+
+
+class Counting:
+    """A registry that answers its first request with version 1, its second with version 2 and so
+    on, each one when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self._answers = threading.Semaphore(0)
+
+    def __call__(self, connection: socket.socket) -> None:
+        self.asked += 1
+        version = f'{{"name": "demo", "version": "{self.asked}"}}'
+        if self._answers.acquire(timeout=20):
+            http("200 OK", "application/json", f'{{"model_versions": [{version}]}}')(connection)
+
+    def answer(self) -> None:
+        """Answer one request."""
+        self._answers.release()
+
+    async def is_asked(self, times: int) -> None:
+        """Wait until it has been asked so often."""
+        await asyncio.to_thread(wait_until, lambda: self.asked == times, f"request {times}")
+
+
+@pytest.fixture
+def counting() -> Counting:
+    return Counting()
+
+
+async def ask(asks: Lookup) -> asyncio.Task[ModelVersion]:
+    """Call for an answer without waiting for it."""
+    question = asyncio.ensure_future(asks())
+    await asyncio.sleep(0)
+    return question
+
+
+async def test_callers_that_wait_share_the_next_question_and_get_no_older_answer(
+    start_process: StartProcess, counting: Counting
+) -> None:
+    with listening(counting) as url:
+        async with lookup(start_process, url) as asks:
+            first = await ask(asks)
+            await counting.is_asked(1)
+            waiting = [await ask(asks) for _ in range(5)]
+            counting.answer()
+            await counting.is_asked(2)
+            latecomer = await ask(asks)
+            counting.answer()
+            counting.answer()
+            assert (await first).version == "1"
+            assert [v.version for v in await asyncio.gather(*waiting)] == ["2"] * 5
+            assert (await latecomer).version == "3"
+    assert counting.asked == 3
+
+
+async def test_a_silent_registry_keeps_nobody_for_more_than_two_questions(
+    start_process: StartProcess, counting: Counting
+) -> None:
+    with listening(counting) as url:
+        async with lookup(start_process, url, deadline=1.0) as asks:
+            started = time.monotonic()
+            first = await ask(asks)
+            await counting.is_asked(1)
+            waiting = [await ask(asks) for _ in range(9)]
+            for answer in await asyncio.gather(first, *waiting, return_exceptions=True):
+                assert isinstance(answer, RegistryUnreachable)
+            assert time.monotonic() - started < 6
+        counting.answer()
+        counting.answer()
+
+
+async def test_a_cancelled_caller_does_not_disturb_those_who_share_its_question(
+    start_process: StartProcess, counting: Counting
+) -> None:
+    with listening(counting) as url:
+        async with lookup(start_process, url) as asks:
+            first = await ask(asks)
+            await counting.is_asked(1)
+            (process,) = lookup_processes()
+            early, late, patient = [await ask(asks) for _ in range(3)]
+            early.cancel()
+            counting.answer()
+            await counting.is_asked(2)
+            late.cancel()
+            counting.answer()
+            assert (await first).version == "1"
+            assert (await patient).version == "2"
+            for cancelled in (early, late):
+                with pytest.raises(asyncio.CancelledError):
+                    await cancelled
+            assert lookup_processes() == [process]
+
+
+async def test_a_cancelled_caller_s_answer_is_not_taken_for_the_next(
+    start_process: StartProcess, counting: Counting
+) -> None:
+    with listening(counting) as url:
+        async with lookup(start_process, url) as asks:
+            alone = await ask(asks)
+            await counting.is_asked(1)
+            alone.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await alone
+            later = await ask(asks)
+            counting.answer()
+            counting.answer()
+            assert (await later).version == "2"
+
+
+async def test_nobody_needs_to_wait_for_a_question_that_fails(
+    start_process: StartProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+    async with lookup(start_process, url) as asks:
+        alone = await ask(asks)
+        alone.cancel()
+        with pytest.raises(RegistryUnreachable):
             await asks()
-        question = asyncio.create_task(asks())
-        await asyncio.sleep(0)
-        question.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await question
-        registry.promote(model_name, version)
-        assert (await asks()).version == version
+        gc.collect()
+    assert caplog.records == []
+
+
+async def test_closing_does_not_wait_for_an_answer(
+    start_process: StartProcess, counting: Counting
+) -> None:
+    with listening(counting) as url:
+        async with lookup(start_process, url, deadline=60.0) as asks:
+            callers = [await ask(asks)]
+            await counting.is_asked(1)
+            callers.append(await ask(asks))
+            async with asyncio.timeout(10):
+                await asks.close()
+            for caller in callers:
+                with pytest.raises(asyncio.CancelledError):
+                    await caller
+            await asyncio.to_thread(wait_until, lambda: lookup_processes() == [], "it ended")
+        counting.answer()
