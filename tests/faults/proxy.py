@@ -8,6 +8,7 @@ import struct
 import threading
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -39,6 +40,13 @@ class Delay:
 
 
 @dataclass(frozen=True, slots=True)
+class Trickle:
+    """A byte of an answer comes after so many seconds, and the next after as many again."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """The connection is closed after so many bytes of an answer."""
 
@@ -57,7 +65,7 @@ class Say:
     answer: bytes
 
 
-Fault = Refuse | Drop | Silence | Delay | Cut | Garble | Say
+Fault = Refuse | Drop | Silence | Delay | Trickle | Cut | Garble | Say
 
 # Lines stay lines: whoever reads them finds out at once.
 _GARBLED = bytes(byte if byte in b"\r\n" else byte ^ 0x55 for byte in range(256))
@@ -74,13 +82,16 @@ class Proxy:
 
     Args:
         target: The port to pass on to.
-        tls: Speak TLS with clients.
+        certificate: Speak TLS with clients, and show them this certificate: a file in PEM, with
+            the key.
     """
 
-    def __init__(self, target: int, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, target: int, certificate: Path | None = None) -> None:
         self.port = 0
         self._target = target
-        self._tls = tls
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate else None
+        if self._tls and certificate:
+            self._tls.load_cert_chain(certificate)
         self._fault: Fault | None = None
         self._only = b""
         self._listener: asyncio.Server | None = None
@@ -102,6 +113,10 @@ class Proxy:
     def heal(self) -> None:
         """Pass everything on again."""
         self._call(self._set(None, b""))
+
+    def show(self, certificate: Path) -> None:
+        """Show clients this certificate from now on; whoever is connected is cut off."""
+        self._call(self._set_certificate(certificate))
 
     def close(self) -> None:
         """Close everything."""
@@ -133,12 +148,20 @@ class Proxy:
             if self._listener is not None:
                 self._listener.close()
                 self._listener = None
-            for connection in self._connections:
-                connection.reset()
-            tasks = filter(None, self._connections.values())
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._cut_off()
         elif self._listener is None:
             await self._listen()
+
+    async def _set_certificate(self, certificate: Path) -> None:
+        assert self._tls is not None
+        self._tls.load_cert_chain(certificate)
+        await self._cut_off()
+
+    async def _cut_off(self) -> None:
+        for connection in self._connections:
+            connection.reset()
+        tasks = filter(None, self._connections.values())
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = _Connection(self, reader, writer)
@@ -207,9 +230,18 @@ class _Connection:
                 case Cut(after) if self._answered + len(piece) > after:
                     self._writer.write(piece[: max(0, after - self._answered)])
                     break
+                case Trickle(seconds):
+                    await self._trickle(piece, seconds)
+                    continue
                 case Garble():
                     piece = piece.translate(_GARBLED)
             self._writer.write(piece)
             await self._writer.drain()
             self._answered += len(piece)
         self._writer.close()
+
+    async def _trickle(self, piece: bytes, seconds: float) -> None:
+        for byte in piece:
+            await asyncio.sleep(seconds)
+            self._writer.write(bytes([byte]))
+            await self._writer.drain()

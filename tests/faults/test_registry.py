@@ -3,17 +3,31 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.faults.certificates import make_certificates
 from tests.faults.models import text
 from tests.faults.polls import wait_for_polls
-from tests.faults.proxy import Cut, Delay, Drop, Fault, Garble, Proxy, Refuse, Silence, http
+from tests.faults.proxy import (
+    Cut,
+    Delay,
+    Drop,
+    Fault,
+    Garble,
+    Proxy,
+    Refuse,
+    Silence,
+    Trickle,
+    http,
+)
 from tests.support.load import load
 from tests.support.models import SavedModels
 from tests.support.registry import HttpRegistry
 from tests.support.server import Answer, Server
+from tests.support.tracking import TrackingServer
 from tests.support.waiting import wait_until
 
 PASSWORD = "pass-4711-word"  # noqa: S105
@@ -28,11 +42,14 @@ FAULTS: dict[str, Fault] = {
     "cuts": Cut(after=60),
     "garbles": Garble(),
     "answers HTML": http("200 OK", b"<html>Please log in</html>", "Content-Type: text/html"),
+    "answers nothing": http("200 OK"),
+    "answers for another service": http("200 OK", b'{"status": "ok"}'),
     "answers half of its JSON": http("200 OK", b'{"model_versions": [{"name":'),
     "answers 500": http("500 Internal Server Error", b"no database"),
     "answers 429": http("429 Too Many Requests", b"", "Retry-After: 3600"),
     "redirects in a loop": http("302 Found", b"", "Location: /"),
     "is silent": Silence(),
+    "trickles": Trickle(0.5),
 }
 
 
@@ -106,6 +123,59 @@ async def test_predictions_go_on_and_it_recovers_by_itself(
     other = "2" if version == "1" else "1"
     http_registry.promote(name, other)
     server.wait_swapped(other, since=mark, trigger="watcher")
+
+
+async def test_an_expired_certificate_is_an_outage_that_ends_with_a_valid_one(
+    tracking_server: TrackingServer, http_registry: HttpRegistry, saved: SavedModels, tmp_path: Path
+) -> None:
+    http_registry.create("behind-tls")
+    http_registry.promote("behind-tls", http_registry.add("behind-tls", saved.saying("one")))
+    certificates = make_certificates(tmp_path)
+    proxy = Proxy(tracking_server.port, certificates.valid)
+    server = Server(
+        tmp_path,
+        MODEL_URI="models:/behind-tls/Production",
+        MLFLOW_TRACKING_URI=proxy.url,
+        MLFLOW_TRACKING_SERVER_CERT_PATH=str(certificates.authority),
+    )
+    try:
+        await asyncio.to_thread(server.wait_healthy)
+        async with load(server.url, text("hello"), clients=4) as clients:
+            await asyncio.to_thread(proxy.show, certificates.expired)
+            outage = await asyncio.to_thread(server.wait_for, "registry_unreachable")
+            answer = await asyncio.to_thread(server.reload)
+            await clients.answered(20)
+            await asyncio.to_thread(proxy.show, certificates.valid)
+            await asyncio.to_thread(server.wait_for, "registry_recovered")
+        assert "certificate has expired" in outage["error"]
+        assert answer.status == 503
+        assert "certificate has expired" in answer.json["message"]
+        assert clients.failures == []
+        http_registry.promote("behind-tls", http_registry.add("behind-tls", saved.saying("two")))
+        server.wait_swapped("2", trigger="watcher")
+    finally:
+        server.close()
+        proxy.close()
+
+
+def test_a_host_that_does_not_resolve_is_an_outage(tmp_path: Path) -> None:
+    server = Server(
+        tmp_path,
+        MODEL_URI="models:/demo/Production",
+        MLFLOW_TRACKING_URI="http://registry.invalid:5000",
+    )
+    try:
+        server.wait_for("registry_unreachable")
+        started = time.monotonic()
+        answer = server.reload()
+        assert time.monotonic() - started < MOST_SECONDS
+        assert (answer.status, answer.json["status"]) == (503, "error")
+        assert server.get("/health").json["status"] == "unhealthy"
+        assert server.get("/livez").status == 200
+        wait_for_polls(server, 2)
+        assert len(server.find("registry_unreachable")) == 1
+    finally:
+        server.close()
 
 
 def test_an_outage_costs_no_thread_process_or_descriptor(server: Server, healed: Proxy) -> None:
