@@ -31,8 +31,7 @@ def make_app(
     app[DEPLOYMENT] = deployment
     app[WATCHER] = watcher
     app[METRICS] = metrics
-    # What comes this way has a query; the rest was answered before any routing.
-    app.router.add_post(PATH, invocations.answer_with_query)
+    app.router.add_post(PATH, invocations.handle)
     app.add_routes(api.routes)
     return app
 

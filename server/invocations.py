@@ -1,45 +1,55 @@
 """`POST /invocations`: bytes in, bytes out; the worker reads and writes them.
 
-This is the path that every prediction takes, so it costs about what an empty handler costs: it
-stands before aiohttp's routing and middlewares, takes a body that has arrived already as it is,
-and writes an answer whose head was built once.
+A prediction comes in one of two ways. A request that arrived whole, as most do, costs about what an
+empty handler costs: `server.connection` hands its body over with `submit` and writes what `finish`
+makes. Any other goes through aiohttp's routing to `handle`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from time import perf_counter
-from typing import cast
+from typing import NamedTuple
 
 import structlog
-from aiohttp import ClientPayloadError, HttpVersion11, hdrs, web
-from aiohttp.abc import AbstractStreamWriter
+from aiohttp import ClientPayloadError, hdrs, web
 from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.http import SERVER_SOFTWARE
+from multidict import CIMultiDictProxy
 
+from server.calls import Answered
 from server.deployment import Deployment
 from server.errors import NotServing, QueueFull, ServingError
-from server.http_errors import http_exception_response, serving_error_response
+from server.http_errors import error_response, serving_error_response
 from server.metrics import Metrics
-from server.request_ids import REQUEST_ID_HEADER, request_id
+from server.request_ids import REQUEST_ID_HEADER, id_in, request_id
 from server.settings import Settings
+from server.worker.frames import Answer
 
 PATH = "/invocations"
 VERSION_HEADER = "X-Model-Version"
 
-# A larger answer is left to aiohttp, which writes it as the client reads it.
-_LARGEST_PREPARED = 64 * 1024
-
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
 log = structlog.get_logger("server.invocations")
+
+
+class Prediction(NamedTuple):
+    """A request that waits for its answer.
+
+    Attributes:
+        request_id: Stands in the answer, and in every line of the log about it.
+        started: When it came (seconds, `time.perf_counter`).
+        answered: Brings the answer, or a `ServingError`.
+    """
+
+    request_id: str
+    started: float
+    answered: Answered
 
 
 class Invocations:
     """Answers `/invocations`.
 
     Args:
-        deployment: Whose serving release is asked. While it stops, connections are closed after the
-            answer.
+        deployment: Whose serving release is asked.
         metrics: Told of each answer.
         settings: The largest body, and how long one may take to arrive.
     """
@@ -52,72 +62,89 @@ class Invocations:
         self._refusals = _Refusals(metrics)
         self._heads = _Heads()
 
-    def before(self, others: Handler) -> Handler:
-        """A handler that answers predictions at once and passes other requests on."""
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answer a request that came through aiohttp's routing.
 
-        def dispatch(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-            if request.raw_path == PATH and request.method == hdrs.METH_POST:
-                return self._answer(request)
-            return others(request)
-
-        return dispatch
-
-    async def answer_with_query(self, request: web.Request) -> web.StreamResponse:
-        """Answer a request that came through the application's routing."""
-        return await self._answer(request, prepared=False)
-
-    async def _answer(
-        self, request: web.BaseRequest, *, prepared: bool = True
-    ) -> web.StreamResponse:
-        started = perf_counter()
+        Raises:
+            ServingError: it can't be answered as it should be.
+            HTTPException: the body can't be had, see `_body`.
+        """
+        body = await self._body(request)
         identifier = request_id(request)
         try:
-            body = await self._body(request)
-            release = self._deployment.release
-            if release is None:
-                raise NotServing("no model serves yet; /health says why")
-            content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
-            answer, label = await release.submit(
-                content_type.encode("utf-8", "surrogateescape"), identifier.encode(), body
-            )
+            prediction = self._submit(request.headers, body, identifier)
+            answer, label = await prediction.answered
         except ServingError as error:
             self._refusals.note(error, identifier)
-            response = serving_error_response(error)
-        except web.HTTPException as error:
-            response = http_exception_response(error, request)
-        else:
-            self._metrics.observe(answer.outcome, perf_counter() - started)
-            if (
-                prepared
-                and answer.status == HTTPStatus.OK
-                and len(answer.body) <= _LARGEST_PREPARED
-                and request.keep_alive
-                and request.version == HttpVersion11
-                and not self._deployment.stopping
-            ):
-                return self._prepared(request, label, identifier, answer.body)
-            response = web.Response(
-                status=answer.status, body=answer.body, content_type="application/json"
-            )
-            response.headers[VERSION_HEADER] = label
-        response.headers[REQUEST_ID_HEADER] = identifier
-        if self._deployment.stopping:
-            response.force_close()
-        return response
+            raise
+        self._metrics.observe(answer.outcome, perf_counter() - prediction.started)
+        return _response(answer, label)
 
-    async def _body(self, request: web.BaseRequest) -> bytes:
+    def takes(self, headers: "CIMultiDictProxy[str]", size: int) -> bool:
+        """Whether `submit` takes a request with such headers and a body of so many bytes."""
+        return (
+            size <= self._max_body_bytes
+            and hdrs.EXPECT not in headers
+            # Connections are closed after the answer, then: aiohttp knows how.
+            and not self._deployment.stopping
+        )
+
+    def submit(self, headers: "CIMultiDictProxy[str]", body: bytes) -> Prediction:
+        """Have a request answered whose body has arrived.
+
+        A request that is refused at once gets its error like any other: in `answered`.
+        """
+        identifier = id_in(headers)
+        try:
+            return self._submit(headers, body, identifier)
+        except ServingError as error:
+            refused: Answered = asyncio.get_running_loop().create_future()
+            refused.set_exception(error)
+            return Prediction(identifier, perf_counter(), refused)
+
+    def finish(self, prediction: Prediction) -> bytes:
+        """The whole HTTP answer to a request, once `answered` is done."""
+        error = prediction.answered.exception()
+        if error is None:
+            answer, label = prediction.answered.result()
+            self._metrics.observe(answer.outcome, perf_counter() - prediction.started)
+            if answer.status == HTTPStatus.OK:
+                return b"%b%d\r\n%b: %b\r\n\r\n%b" % (
+                    self._heads.ok(label),
+                    len(answer.body),
+                    REQUEST_ID_HEADER.encode(),
+                    prediction.request_id.encode(),
+                    answer.body,
+                )
+            response = _response(answer, label)
+        elif isinstance(error, ServingError):
+            self._refusals.note(error, prediction.request_id)
+            response = serving_error_response(error)
+        else:
+            log.error("request_crashed", exc_info=error, request_id=prediction.request_id)
+            response = error_response(500, "internal error; the server's log says more")
+        response.headers[REQUEST_ID_HEADER] = prediction.request_id
+        return _written(response)
+
+    def _submit(self, headers: "CIMultiDictProxy[str]", body: bytes, identifier: str) -> Prediction:
+        started = perf_counter()
+        release = self._deployment.release
+        if release is None:
+            raise NotServing("no model serves yet; /health says why")
+        content_type = headers.get(hdrs.CONTENT_TYPE, "").encode("utf-8", "surrogateescape")
+        answered = release.submit(content_type, identifier.encode(), body)
+        return Prediction(identifier, started, answered)
+
+    async def _body(self, request: web.Request) -> bytes:
         """The whole body, unpacked.
 
         Raises:
             HTTPException: 413 if it is too large, 408 if it does not arrive in time, 400 if it
                 can't be unpacked or breaks off.
         """
-        content = request.content
+        if (request.content_length or 0) > self._max_body_bytes:
+            raise web.HTTPRequestEntityTooLarge(self._max_body_bytes)
         try:
-            if content.is_eof() and content.total_bytes <= self._max_body_bytes:
-                return content.read_nowait()
-            if (request.content_length or 0) > self._max_body_bytes:
-                raise web.HTTPRequestEntityTooLarge(self._max_body_bytes)
             async with asyncio.timeout(self._body_seconds):
                 return await request.read()
         except TimeoutError:
@@ -125,16 +152,29 @@ class Invocations:
         except (web.RequestPayloadError, ClientPayloadError) as error:
             raise web.HTTPBadRequest(reason="the body can't be read") from error
 
-    def _prepared(
-        self, request: web.BaseRequest, label: str, identifier: str, body: bytes
-    ) -> web.StreamResponse:
-        data = b"%b%d\r\nX-Request-ID: %b\r\n\r\n%b" % (
-            self._heads.ok(label),
-            len(body),
-            identifier.encode(),
-            body,
-        )
-        return cast(web.StreamResponse, _Prepared(request.writer, data, len(body)))
+
+def _response(answer: Answer, label: str) -> web.Response:
+    return web.Response(
+        status=answer.status,
+        body=answer.body,
+        content_type="application/json",
+        headers={VERSION_HEADER: label},
+    )
+
+
+def _written(response: web.Response) -> bytes:
+    """A response as it goes over a connection that stays open (RFC 9112)."""
+    body = response.body
+    assert isinstance(body, bytes)
+    headers = {
+        **response.headers,
+        hdrs.CONTENT_LENGTH: str(len(body)),
+        hdrs.DATE: rfc822_formatted_time(),
+        hdrs.SERVER: SERVER_SOFTWARE,
+    }
+    lines = [f"HTTP/1.1 {response.status} {response.reason}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode("utf-8", "replace") + body
 
 
 class _Refusals:
@@ -176,24 +216,3 @@ class _Heads:
                 f"{VERSION_HEADER}: {label}\r\nContent-Length: "
             ).encode("latin-1", "replace")
         return self._head
-
-
-class _Prepared:
-    """What aiohttp's `RequestHandler.finish_response` needs of a response, and no more."""
-
-    __slots__ = ("_data", "_writer", "body_length")
-
-    status = int(HTTPStatus.OK)
-    keep_alive = True
-
-    def __init__(self, writer: AbstractStreamWriter, data: bytes, body_length: int) -> None:
-        self._writer = writer
-        self._data = data
-        self.body_length = body_length
-
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """Nothing is left to prepare."""
-
-    async def write_eof(self) -> None:
-        """Write head and body in one piece."""
-        await self._writer.write(self._data)

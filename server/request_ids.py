@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+from collections.abc import Mapping
 
 from aiohttp import web
 
@@ -16,12 +17,16 @@ _prefix = os.urandom(6).hex()
 _numbers = itertools.count(1)
 
 
+def id_in(headers: Mapping[str, str]) -> str:
+    """The client's id where the headers hold a usable one, else a new one."""
+    given = headers.get(REQUEST_ID_HEADER)
+    if given is not None and _ACCEPTED.fullmatch(given):
+        return given
+    return f"{_prefix}-{next(_numbers):x}"
+
+
 def request_id(request: web.BaseRequest) -> str:
-    """The id of this request: the client's where it sent a usable one, else one that is made when
-    it is first asked for."""
-    known: str | None = request.get(_KEY)
-    if known is None:
-        given = request.headers.get(REQUEST_ID_HEADER)
-        usable = given is not None and _ACCEPTED.fullmatch(given)
-        known = request[_KEY] = given if given and usable else f"{_prefix}-{next(_numbers):x}"
-    return known
+    """The id of this request, the same each time it is asked for."""
+    if _KEY not in request:
+        request[_KEY] = id_in(request.headers)
+    return request[_KEY]
