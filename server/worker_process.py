@@ -283,6 +283,10 @@ class WorkerProcess(asyncio.Protocol):
             self._transport.close()
         assert self._output is not None
         self._output.finish()
+        if expected and code == 0:
+            # It ended what it had started itself, and looking for that costs time.
+            self._exit.set_result(None)
+            return
         assert self._fork_server is not None
         orphans = self._loop.run_in_executor(None, self._fork_server.end_orphans)
         orphans.add_done_callback(self._exit.set_result)
