@@ -129,12 +129,11 @@ class Deployment:
             self._swaps.add(run.task)
         run.add(trigger, force, request_id)
         assert run.task is not None
-        try:
-            return await asyncio.shield(run.task)
-        except asyncio.CancelledError:
-            if run.task.cancelled():
-                raise self._stopping() from None
-            raise
+        # Whoever is cancelled here leaves the swap to the others.
+        await asyncio.wait([run.task])
+        if run.task.cancelled():
+            raise self._stopping()
+        return run.task.result()
 
     async def give_up_swaps(self) -> None:
         """End a swap that is under way, and begin no other."""

@@ -157,11 +157,10 @@ class WorkerProcess(asyncio.Protocol):
         Raises:
             LoadFailed: it failed, the process ended, or `timeout` seconds have passed.
         """
-        try:
-            async with asyncio.timeout(timeout):
-                return await asyncio.shield(self._ready)
-        except TimeoutError:
-            raise LoadFailed(self._phase, f"not done after {timeout:g} s") from None
+        await asyncio.wait([self._ready], timeout=timeout)
+        if not self._ready.done():
+            raise LoadFailed(self._phase, f"not done after {timeout:g} s")
+        return self._ready.result()
 
     def send(self, parts: Sequence[bytes]) -> None:
         """Send a batch: content type, request id and body of each request. One that holds a batch
@@ -180,12 +179,10 @@ class WorkerProcess(asyncio.Protocol):
             self._transport.close()
         if self._process is None:
             return
-        try:
-            async with asyncio.timeout(_EXIT_SECONDS):
-                await asyncio.shield(self._exit)
-        except TimeoutError:
+        await asyncio.wait([self._exit], timeout=_EXIT_SECONDS)
+        if not self._exit.done():
             self.kill()
-            await asyncio.shield(self._exit)
+            await asyncio.wait([self._exit])
 
     def kill(self) -> None:
         """End the process, and what it started, at once."""
