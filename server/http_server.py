@@ -9,6 +9,7 @@ from aiohttp.abc import AbstractAccessLogger
 from aiohttp.web_protocol import RequestHandler
 
 from server.connection import Connection, Limits
+from server.descriptors import open_to
 from server.invocations import Invocations
 from server.request_ids import request_id
 from server.settings import Settings
@@ -54,7 +55,9 @@ class Runner(web.AppRunner):
         return _Server(
             server.request_handler,
             request_factory=server.request_factory,
-            limits=Limits(self._settings.max_connections, self._settings.request_timeout_seconds),
+            limits=Limits(
+                open_to(self._settings.max_connections), self._settings.request_timeout_seconds
+            ),
             # The short way writes no access log.
             invocations=None if self._settings.access_log else self._invocations,
             access_log=log if self._settings.access_log else None,
