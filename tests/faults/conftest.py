@@ -1,6 +1,5 @@
 """Servers that the tests of faults share, each with limits small enough to be met."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,16 +11,6 @@ from tests.support.models import SavedModels
 from tests.support.registry import Registry
 from tests.support.server import Server
 from tests.support.tracking import TrackingServer
-
-# These take minutes, and are run by `make test-faults`.
-collect_ignore = (
-    []
-    if os.environ.get("FAULTS")
-    else [
-        *("test_artifacts.py", "test_crashes.py", "test_hangs.py"),
-        *("test_hostile_models.py", "test_overload.py", "test_registry.py"),
-    ]
-)
 
 LOAD_TIMEOUT = 7.0
 MAX_QUEUE = 64

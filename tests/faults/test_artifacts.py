@@ -19,6 +19,8 @@ from tests.support.server import Server
 from tests.support.tracking import TrackingServer
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.faults
+
 MEBIBYTE = 1024 * 1024
 SIZE = 4 * MEBIBYTE
 DOWNLOADS = b"/mlflow-artifacts/"
@@ -125,13 +127,6 @@ def test_mended_it_serves(server: Server, http_registry: HttpRegistry) -> None:
     http_registry.promote(NAME, "2")
     answer = server.reload()
     assert (answer.status, answer.json["new_version"]) == (200, "v2")
-
-
-def mount(*arguments: str) -> None:
-    """Run mount(8), or skip the test."""
-    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"this machine lets nobody mount: {done.stderr.strip()}")
 
 
 @contextmanager

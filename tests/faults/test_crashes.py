@@ -16,6 +16,8 @@ from tests.support.load import load
 from tests.support.server import Server
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.faults
+
 
 def replaced_by(server: Server, mark: int, count: int = 1) -> int:
     """Wait until so many workers have been replaced since the mark; the last one's process id."""

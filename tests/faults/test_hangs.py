@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from tests.faults.conftest import IMPATIENCE, LOAD_TIMEOUT
 from tests.faults.models import echo, obedient, text
@@ -15,6 +16,8 @@ from tests.faults.posting import batch, connections, is_busy
 from tests.support.live import Live
 from tests.support.server import ended
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.faults
 
 
 def test_a_prediction_that_hangs_gets_504_and_its_neighbours_are_answered(

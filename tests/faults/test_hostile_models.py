@@ -16,6 +16,8 @@ from tests.support.live import Live
 from tests.support.server import Server, ended
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.faults
+
 MEBIBYTE = 1024 * 1024
 
 # At the top of a module: it runs when the model is loaded to serve, not when the test saves it.

@@ -6,11 +6,14 @@ import time
 
 import aiohttp
 import psutil
+import pytest
 
 from tests.faults.conftest import MAX_QUEUE
 from tests.faults.models import text
 from tests.support.live import Live
 from tests.support.load import Sample, load
+
+pytestmark = pytest.mark.faults
 
 MEBIBYTE = 1024 * 1024
 SECONDS = 3.0

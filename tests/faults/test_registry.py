@@ -30,6 +30,8 @@ from tests.support.server import Answer, Server
 from tests.support.tracking import TrackingServer
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.faults
+
 PASSWORD = "pass-4711-word"  # noqa: S105
 TOKEN = "token-4712"  # noqa: S105
 
