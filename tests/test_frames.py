@@ -51,11 +51,32 @@ def test_a_kind_that_is_not_known_is_refused() -> None:
         frames.decode_header(bytes([200]) + frame[1 : frames.HEADER_SIZE])
 
 
+@given(parts=st.lists(st.binary(), min_size=1), change=st.integers(-60, 60).filter(bool))
+def test_a_payload_of_another_length_is_refused(parts: list[bytes], change: int) -> None:
+    payload = b"".join(frames.encode(Kind.PREDICT, parts))[frames.HEADER_SIZE :]
+    other = payload + bytes(change) if change > 0 else payload[:change]
+    with pytest.raises((ValueError, struct.error)):
+        frames.decode_parts(len(parts), other)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [b"", b"body"],
+        [struct.pack("!IHB", 0, 200, Outcome.OK)],
+        [struct.pack("!IHB", 0, 200, len(Outcome)), b"body"],
+    ],
+    ids=["no head", "no body", "unknown outcome"],
+)
+def test_what_is_no_answer_is_refused(parts: list[bytes]) -> None:
+    with pytest.raises((ValueError, struct.error)):
+        frames.decode_answers([memoryview(part) for part in parts])
+
+
 @given(payload=st.binary(max_size=200), count=st.integers(0, 30))
-def test_a_payload_that_is_garbled_is_refused(payload: bytes, count: int) -> None:
+def test_noise_is_refused_or_adds_up(payload: bytes, count: int) -> None:
     try:
         parts = frames.decode_parts(count, payload)
-        frames.decode_answers(parts)
     except (ValueError, struct.error):
         return
     assert sum(map(len, parts)) + 8 * count == len(payload)

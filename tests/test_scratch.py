@@ -1,6 +1,5 @@
 """Directories of a gateway's own, and what becomes of those that were left behind."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -91,10 +90,22 @@ for _ in range(300):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_can_not_be_removed_does_not_raise(tmp_path: Path) -> None:
+def test_what_is_not_there_is_nothing_to_remove(tmp_path: Path) -> None:
     remove_tree(tmp_path / "never made")
-    stubborn = tmp_path / "stubborn"
-    stubborn.mkdir()
-    (stubborn / "file").touch()
-    os.chmod(stubborn, 0o500)  # noqa: PTH101
-    remove_tree(stubborn)
+
+
+def test_what_a_link_points_to_stays(tmp_path: Path) -> None:
+    elsewhere, release = tmp_path / "elsewhere", tmp_path / "release"
+    elsewhere.mkdir()
+    (elsewhere / "file").touch()
+    release.mkdir()
+    (release / "link").symlink_to(elsewhere)
+    outer = tmp_path / "outer link"
+    outer.symlink_to(elsewhere)
+
+    remove_tree(release)
+    # Nobody, root included, may remove a tree through a link: this fails, and is not raised.
+    remove_tree(outer)
+
+    assert sorted(tmp_path.iterdir()) == [elsewhere, outer]
+    assert (elsewhere / "file").exists()

@@ -13,7 +13,6 @@ from tests.support.server import Server
 from tests.support.tracking import TrackingServer
 
 LOAD_TIMEOUT = 7.0
-MAX_QUEUE = 64
 IMPATIENCE = 3.0
 
 
@@ -37,7 +36,7 @@ def _live(
 def patient(
     tmp_path_factory: pytest.TempPathFactory, registry: Registry, saved: SavedModels
 ) -> Iterator[Live]:
-    """A server that gives requests time, but little to a load, and holds few."""
+    """A server that gives requests time, but little to a load."""
     live = _live(
         tmp_path_factory.mktemp("patient"),
         registry,
@@ -45,7 +44,6 @@ def patient(
         "patient",
         REQUEST_TIMEOUT_SECONDS="30",
         LOAD_TIMEOUT_SECONDS=str(LOAD_TIMEOUT),
-        MAX_QUEUE=str(MAX_QUEUE),
     )
     yield live
     live.server.close()
