@@ -199,6 +199,31 @@ def test_a_client_that_sends_a_byte_a_time_is_given_up(client: Client) -> None:
         sender.join()
 
 
+def test_a_head_that_never_arrives_whole_is_given_up(server: Server, client: Client) -> None:
+    with Client(server) as idle:
+        idle.post(GOOD)
+        assert idle.answer()[0] == 200
+        done = threading.Event()
+        started = time.monotonic()
+
+        def trickle() -> None:
+            client.send(b"POST /invocations HTTP/1.1\r\nHost: ")
+            while not done.wait(0.1):
+                client.send(b"t")
+
+        sender = threading.Thread(target=trickle)
+        sender.start()
+        try:
+            assert client.answer()[0] in (0, 408)
+        finally:
+            done.set()
+            sender.join()
+        assert TIMEOUT - 1 < time.monotonic() - started < TIMEOUT + 3
+        # One that waits for its next request may wait longer.
+        idle.post(GOOD)
+        assert idle.answer()[0] == 200
+
+
 def test_a_longer_body_than_said_does_not_become_the_next_answer(client: Client) -> None:
     client.post(GOOD + b"garbage\r\n\r\n", length=len(GOOD))
     answers = [client.answer()[0], client.answer()[0]]
