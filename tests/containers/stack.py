@@ -3,13 +3,13 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from tests.support.ports import free_ports
 from tests.support.server import REPOSITORY
 from tests.support.waiting import wait_until
 
@@ -65,7 +65,7 @@ class Stack:
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self._ports = dict(zip(_PUBLISH, _free_ports(len(_PUBLISH)), strict=True))
+        self._ports = dict(zip(_PUBLISH, free_ports(len(_PUBLISH)), strict=True))
         published = {_PUBLISH[name]: f"127.0.0.1:{port}" for name, port in self._ports.items()}
         self._environment = {**os.environ, **environment, **published}
 
@@ -173,14 +173,3 @@ def _run(
     if check and done.returncode != 0:
         raise AssertionError(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}")
     return done.stdout
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()

@@ -3,10 +3,7 @@
 import asyncio
 import json
 import time
-import urllib.request
 from collections.abc import Iterator
-from http.client import HTTPMessage
-from typing import Any
 
 import pytest
 
@@ -22,7 +19,9 @@ from tests.containers.stack import (
     succeeds,
     timed,
 )
+from tests.support.client import get_json, post_json
 from tests.support.load import load
+from tests.support.readme import examples
 from tests.support.registry import Registry
 from tests.support.waiting import wait_until
 
@@ -38,19 +37,10 @@ def registry(stack: Stack) -> Registry:
     return Registry(stack.url("mlflow"))
 
 
-def post(url: str, body: Any) -> tuple[Any, HTTPMessage]:
-    """Post JSON and return the JSON that comes back, and the headers."""
-    request = urllib.request.Request(  # noqa: S310
-        url, data=json.dumps(body).encode(), headers={"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-        return json.load(answer), answer.headers
-
-
 def predict(stack: Stack, service: str = CLASSIFICATION) -> tuple[list[str], str | None]:
     """Predict the demo's example; return the labels and the version that answered."""
     request = TOPIC_REQUEST if service == CLASSIFICATION else SENTIMENT_REQUEST
-    answer, headers = post(f"{stack.url(service)}/invocations", request)
+    answer, headers = post_json(f"{stack.url(service)}/invocations", request)
     return answer["predictions"], headers["X-Model-Version"]
 
 
@@ -64,6 +54,13 @@ def test_demo_is_trained_and_served(stack: Stack) -> None:
     assert (training["Status"], training["ExitCode"]) == ("exited", 0)
     assert predict(stack, CLASSIFICATION) == (["technology"], "1")
     assert predict(stack, SENTIMENT) == (["positive"], "1")
+
+
+@pytest.mark.parametrize(("service", "port"), zip(MODEL_SERVERS, (5001, 5002), strict=True))
+def test_readmes_requests_are_answered_as_it_says(stack: Stack, service: str, port: int) -> None:
+    example = examples()[port]
+    answer, _ = post_json(f"{stack.url(service)}/invocations", example.body)
+    assert answer == example.answer
 
 
 @pytest.mark.parametrize("service", MODEL_SERVERS)
@@ -92,8 +89,7 @@ async def test_promotion_loses_no_request(stack: Stack, registry: Registry) -> N
 
 def test_killed_worker_is_replaced(stack: Stack) -> None:
     before = mark(stack)
-    with urllib.request.urlopen(f"{stack.url(CLASSIFICATION)}/info") as answer:  # noqa: S310
-        (worker,) = json.load(answer)["workers"]
+    (worker,) = get_json(f"{stack.url(CLASSIFICATION)}/info")["workers"]
     stack.execute(CLASSIFICATION, "sh", "-c", f"kill -9 {worker['pid']}")
     exited = stack.wait_for(CLASSIFICATION, "worker_exited", before)
     assert (exited["pid"], exited["signal"]) == (worker["pid"], "SIGKILL")

@@ -10,6 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from demo.models import MODELS, SENTIMENTS, TOPICS, DemoModel
 from demo.training import main, read_corpus, train, wait_for_registry
+from tests.demo.running import Demo
 
 pytestmark = [
     # What MLflow's own modules do with the newest SQLAlchemy and pandas.
@@ -20,17 +21,12 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
-    """An SQLite registry in which the models were trained once."""
-    directory = tmp_path_factory.mktemp("registry")
+def registry(demo: Demo) -> Iterator[MlflowClient]:
+    """The registry of a demo that trained the models."""
     before = mlflow.get_tracking_uri()
-    with pytest.MonkeyPatch.context() as patch:
-        # MLflow's client keeps artifacts in the working directory.
-        patch.chdir(directory)
-        mlflow.set_tracking_uri(f"sqlite:///{directory / 'mlflow.db'}")
-        train(say=lambda _line: None)
-        yield MlflowClient()
-        mlflow.set_tracking_uri(before)
+    mlflow.set_tracking_uri(demo.mlflow_url)
+    yield MlflowClient()
+    mlflow.set_tracking_uri(before)
 
 
 def predictions(model: DemoModel, version: int, texts: list[str]) -> list[str]:
