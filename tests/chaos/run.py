@@ -1,6 +1,7 @@
 """One run of chaos, from an empty directory to a list of problems."""
 
 import asyncio
+import contextlib
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import psutil
 
 from tests.chaos.schedule import Schedule, Stack
 from tests.chaos.story import Story
-from tests.support.load import load
+from tests.support.load import Load, load
 from tests.support.models import TEXT_REQUEST
 from tests.support.server import Server, ended
 from tests.support.waiting import wait_until
@@ -31,23 +32,24 @@ def run(directory: Path, seed: int, seconds: float, *, kills: bool) -> tuple[str
         A summary, and what is wrong; nothing, if all is well.
     """
     stack = Stack(directory)
+    problems: list[str] = []
     try:
         before = _resources(stack.server)
-        story, schedule = asyncio.run(_chaos(stack, seed, seconds, kills))
-        leftovers = _leftovers(stack.server, before)
-        family = stack.server.processes()
-        code = stack.server.stop()
-        if code != 0:
-            leftovers.append(f"the server ended with exit code {code}")
-        wait_until(lambda: ended(family), "every process has ended")
-        leftovers += [f"left behind: {path.name}" for path in stack.server.scratch.iterdir()]
+        story, schedule, unsettled = asyncio.run(_chaos(stack, seed, seconds, kills))
+        problems += [*unsettled, *story.problems(), *_leftovers(stack.server, before)]
+        problems += _what_remains_of(stack.server)
     finally:
-        stack.close()
+        try:
+            stack.close()
+        except AssertionError as error:
+            problems.append(f"at the end: {error}")
     summary = f"seed {seed}: {'; '.join(schedule.done)}\n{story.summary()}"
-    return summary, story.problems() + leftovers
+    return summary, problems
 
 
-async def _chaos(stack: Stack, seed: int, seconds: float, kills: bool) -> tuple[Story, Schedule]:
+async def _chaos(
+    stack: Stack, seed: int, seconds: float, kills: bool
+) -> tuple[Story, Schedule, list[str]]:
     schedule = Schedule(stack, seed, kills=kills)
     async with AsyncExitStack() as crowd:
         clients = [
@@ -55,16 +57,27 @@ async def _chaos(stack: Stack, seed: int, seconds: float, kills: bool) -> tuple[
             for _ in range(CLIENTS)
         ]
         final = await asyncio.to_thread(schedule.run, seconds)
-        await asyncio.to_thread(
-            wait_until,
-            lambda: stack.server.info()["metadata"]["version"] == final,
-            f"v{final} serves",
-            _CATCH_UP_SECONDS,
-        )
-        await asyncio.gather(*(client.answered(5) for client in clients))
+        unsettled = await _settle(stack.server, clients, final)
     samples = [client.samples for client in clients]
     events = list(stack.server.events)
-    return Story(samples, events, stack.promotions, schedule.kills, final), schedule
+    story = Story(samples, events, stack.promotions, schedule.kills, final)
+    return story, schedule, unsettled
+
+
+async def _settle(server: Server, clients: list[Load], final: str) -> list[str]:
+    """Wait until the final version answers everyone, and tell if that does not happen."""
+
+    def serves() -> bool:
+        return bool(server.info()["metadata"]["version"] == final)
+
+    try:
+        await asyncio.to_thread(wait_until, serves, f"v{final} serves", _CATCH_UP_SECONDS)
+        await asyncio.gather(*(client.answered(5) for client in clients))
+    except AssertionError as error:
+        return [str(error)]
+    except TimeoutError:
+        return ["requests are not answered any more"]
+    return []
 
 
 def _resources(server: Server) -> dict[str, int]:
@@ -91,3 +104,14 @@ def _leftovers(server: Server, before: dict[str, int]) -> list[str]:
     except AssertionError:
         return grown()
     return []
+
+
+def _what_remains_of(server: Server) -> list[str]:
+    """Stop the server and name what it leaves."""
+    family = server.processes()
+    code = server.stop()
+    problems = [f"the server ended with exit code {code}"] if code != 0 else []
+    with contextlib.suppress(AssertionError):
+        wait_until(lambda: ended(family), "every process has ended")
+    problems += [f"process {p.pid} has not ended" for p in family if not ended([p])]
+    return problems + [f"left behind: {path.name}" for path in server.scratch.iterdir()]
