@@ -18,12 +18,17 @@ def main() -> int:
     kills = os.environ.get("CHAOS_KILLS", "1") != "0"
     with tempfile.TemporaryDirectory(prefix="chaos-") as directory:
         mlflow.set_tracking_uri(f"sqlite:///{directory}/unused.db")
-        summary, problems = run(Path(directory), seed, seconds, kills=kills)
+        summary, problems, server_log = run(Path(directory), seed, seconds, kills=kills)
     print(summary)
+    if not problems:
+        print("all is well")
+        return 0
     for problem in problems[:20]:
         print(f"PROBLEM: {problem}")
-    print(f"{len(problems)} problems" if problems else "all is well")
-    return 1 if problems else 0
+    log = Path(tempfile.gettempdir()) / f"chaos-{seed}.log"
+    log.write_text(server_log)
+    print(f"{len(problems)} problems; the server's log is {log}")
+    return 1
 
 
 if __name__ == "__main__":

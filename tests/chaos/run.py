@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -19,7 +19,16 @@ CLIENTS = 32
 _CATCH_UP_SECONDS = 90.0
 
 
-def run(directory: Path, seed: int, seconds: float, *, kills: bool) -> tuple[str, list[str]]:
+class Outcome(NamedTuple):
+    """What came of a run: what happened in a few lines, what is wrong, and the server's log with
+    the seconds in which the problems are told."""
+
+    summary: str
+    problems: list[str]
+    log: str
+
+
+def run(directory: Path, seed: int, seconds: float, *, kills: bool) -> Outcome:
     """Put a stack through chaos under constant load.
 
     Args:
@@ -27,9 +36,6 @@ def run(directory: Path, seed: int, seconds: float, *, kills: bool) -> tuple[str
         seed: Determines the schedule.
         seconds: How long the schedule goes on.
         kills: Whether workers are killed.
-
-    Returns:
-        A summary, and what is wrong; nothing, if all is well.
     """
     stack = Stack(directory)
     problems: list[str] = []
@@ -44,27 +50,22 @@ def run(directory: Path, seed: int, seconds: float, *, kills: bool) -> tuple[str
         except AssertionError as error:
             problems.append(f"at the end: {error}")
     summary = f"seed {seed}: {'; '.join(schedule.done)}\n{story.summary()}"
-    return summary, problems
+    return Outcome(summary, problems, story.log())
 
 
 async def _chaos(
     stack: Stack, seed: int, seconds: float, kills: bool
 ) -> tuple[Story, Schedule, list[str]]:
     schedule = Schedule(stack, seed, kills=kills)
-    async with AsyncExitStack() as crowd:
-        clients = [
-            await crowd.enter_async_context(load(stack.server.url, TEXT_REQUEST, clients=1))
-            for _ in range(CLIENTS)
-        ]
+    async with load(stack.server.url, TEXT_REQUEST, clients=CLIENTS) as crowd:
         final = await asyncio.to_thread(schedule.run, seconds)
-        unsettled = await _settle(stack.server, clients, final)
-    samples = [client.samples for client in clients]
+        unsettled = await _settle(stack.server, crowd, final)
     events = list(stack.server.events)
-    story = Story(samples, events, stack.promotions, schedule.kills, final)
+    story = Story(crowd.by_client, events, stack.promotions, schedule.kills, final)
     return story, schedule, unsettled
 
 
-async def _settle(server: Server, clients: list[Load], final: str) -> list[str]:
+async def _settle(server: Server, crowd: Load, final: str) -> list[str]:
     """Wait until the final version answers everyone, and tell if that does not happen."""
 
     def serves() -> bool:
@@ -72,7 +73,7 @@ async def _settle(server: Server, clients: list[Load], final: str) -> list[str]:
 
     try:
         await asyncio.to_thread(wait_until, serves, f"v{final} serves", _CATCH_UP_SECONDS)
-        await asyncio.gather(*(client.answered(5) for client in clients))
+        await crowd.answered(5 * CLIENTS)
     except AssertionError as error:
         return [str(error)]
     except TimeoutError:

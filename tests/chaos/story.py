@@ -68,6 +68,15 @@ class Story:
             ]
         )
 
+    def log(self) -> str:
+        """The log's lines, each after the second in which it was written, and the kills."""
+        lines = [(event.read_at, json.dumps(event.fields)) for event in self.events]
+        lines += [(moment, "a worker is killed") for moment in self.kills]
+        return "".join(f"{self._at(moment)} {line}\n" for moment, line in sorted(lines))
+
+    def _at(self, moment: float) -> str:
+        return f"{moment - self.events[0].read_at:.2f} s"
+
     @property
     def _samples(self) -> list[Sample]:
         return [sample for client in self.clients for sample in client]
@@ -79,8 +88,12 @@ class Story:
     def _failures(self) -> Iterator[str]:
         failed = [sample for sample in self._samples if not self._may_fail(sample)]
         for status, count in Counter(sample.status for sample in failed).items():
-            example = next(sample.body for sample in failed if sample.status == status)
-            yield f"{count} requests failed with {status}: {example!r}"
+            same = [sample for sample in failed if sample.status == status]
+            begin, end = (self._at(pick(s.done for s in same)) for pick in (min, max))
+            yield (
+                f"{count} requests failed with {status}, between {begin} and {end}: "
+                f"{same[0].body!r}"
+            )
 
     def _may_fail(self, sample: Sample) -> bool:
         if sample.status == 200:
@@ -110,7 +123,7 @@ class Story:
             if sample.status == 200 and not any(
                 sample.done >= begin - SLACK and sample.sent <= end + SLACK for begin, end in served
             ):
-                yield f"version {sample.version} answered a request at {sample.sent:.2f}"
+                yield f"version {sample.version} answered a request at {self._at(sample.sent)}"
 
     def _steps_back(self) -> Iterator[str]:
         """Each client meets the versions in the order in which they were swapped to."""
@@ -122,7 +135,7 @@ class Story:
                 seen = f"v{sample.version}"
                 place = next((n for n in ahead if swaps[n]["new_version"] == seen), len(swaps))
                 if place == len(swaps) or swaps[place].read_at > sample.done + SLACK:
-                    yield f"a client went back to {seen} at {sample.sent:.2f}"
+                    yield f"a client went back to {seen} at {self._at(sample.sent)}"
                     break
 
     def _swaps_without_reason(self) -> Iterator[str]:

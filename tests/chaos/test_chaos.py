@@ -14,6 +14,6 @@ SECONDS = 20.0
 def test_chaos_fails_no_request_and_ends_in_order(
     tmp_path: Path, database: Path, seed: int, kills: bool
 ) -> None:
-    summary, problems = run(tmp_path, seed, SECONDS if kills else SECONDS / 2, kills=kills)
-    print(summary)
-    assert problems == []
+    outcome = run(tmp_path, seed, SECONDS if kills else SECONDS / 2, kills=kills)
+    print(outcome.summary, outcome.log, sep="\n")
+    assert outcome.problems == []

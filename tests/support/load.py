@@ -24,10 +24,11 @@ class Sample:
 
 
 class Load:
-    """What the clients have seen so far."""
+    """What the clients have seen so far, all together and each by itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, clients: int) -> None:
         self.samples: list[Sample] = []
+        self.by_client: list[list[Sample]] = [[] for _ in range(clients)]
         self.running = True
 
     @property
@@ -67,13 +68,13 @@ async def load(url: str, body: Any, clients: int = 64, pause: float = 0.05) -> A
         pause: Seconds between an answer and the client's next request: the machine has to load
             a model as well.
     """
-    state = Load()
+    state = Load(clients)
     data = json.dumps(body).encode()
     headers = {"Content-Type": "application/json"}
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(url, connector=connector, headers=headers) as session:
 
-        async def client() -> None:
+        async def client(own: list[Sample]) -> None:
             while state.running:
                 sent = time.monotonic()
                 try:
@@ -83,12 +84,13 @@ async def load(url: str, body: Any, clients: int = 64, pause: float = 0.05) -> A
                         status = response.status
                 except (aiohttp.ClientError, ConnectionError) as error:
                     status, version, answer = 0, None, repr(error).encode()
-                state.samples.append(Sample(sent, time.monotonic(), status, version, answer))
+                own.append(Sample(sent, time.monotonic(), status, version, answer))
+                state.samples.append(own[-1])
                 await asyncio.sleep(pause)
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(clients):
-                group.create_task(client())
+            for own in state.by_client:
+                group.create_task(client(own))
             try:
                 yield state
             finally:
