@@ -71,6 +71,8 @@ class Stack:
             directory / "scratch",
             MODEL_URI=f"models:/{MODEL}/Production",
             MLFLOW_TRACKING_URI=self.proxy.url,
+            # MLflow's own patience with a spoiled download is minutes, in which a reload waits.
+            MLFLOW_HTTP_REQUEST_MAX_RETRIES="1",
             **settings,
         )
         self.server.wait_healthy()
