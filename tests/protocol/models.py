@@ -1,13 +1,19 @@
 """Models for the protocol's tests, which MLflow loads through `_load_pyfunc`."""
 
+import base64
+import enum
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cloudpickle  # type: ignore[import-untyped]
 import mlflow
 import pandas as pd
 import pydantic
 from mlflow.pyfunc.context import get_prediction_context
 from mlflow.types.type_hints import TypeFromExample
+
+from tests.protocol.describing import description
 
 
 class Echo:
@@ -17,11 +23,46 @@ class Echo:
         return model_input
 
 
+class Describes:
+    """Answers with the description of its input, which says more of it than JSON could hold."""
+
+    def predict(self, model_input: Any) -> Any:
+        return description(model_input)
+
+
+class NamesItsInput:
+    """Answers with the description of its input, and then changes the name of the columns."""
+
+    def predict(self, model_input: Any) -> Any:
+        before = description(model_input)
+        model_input.columns.name = "mine"
+        return before
+
+
+class Runs:
+    """Answers with what a function returns, which comes as `pickled` makes it."""
+
+    def predict(self, model_input: Any) -> Any:
+        return cloudpickle.loads(base64.b64decode(model_input["function"][0]))()
+
+
+def pickled(make: Callable[[], Any]) -> str:
+    """Return what to send to `Runs` for it to answer with what `make` returns."""
+    return base64.b64encode(cloudpickle.dumps(make)).decode()
+
+
 class EchoParams:
     """Answers with the parameters that it gets."""
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:
         return params
+
+
+class DescribesParams:
+    """Answers with the description of the parameters that it gets."""
+
+    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+        return description(params)
 
 
 class Context:
@@ -43,6 +84,30 @@ class Complains:
         if word == "mlflow":
             raise mlflow.MlflowException("the model's own complaint")
         raise Complaint(word)
+
+
+class Score(pydantic.BaseModel):
+    """An answer that is an object."""
+
+    label: str
+    score: float
+
+
+class Label(enum.Enum):
+    """An answer that is a constant."""
+
+    SPAM = "spam"
+
+
+class Broken:
+    """An answer that looks like an array, and breaks when it is read."""
+
+    def tolist(self) -> Any:
+        raise RuntimeError("broken")
+
+
+class Number(float):
+    """An answer that is a float, and more."""
 
 
 class Word(pydantic.BaseModel):
@@ -67,10 +132,10 @@ class Words(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]
 
 
 class FromExample(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]
-    """Its signature and the form of its input come from an example; it answers with its input."""
+    """Its signature and the form of its input come from an example; it describes its input."""
 
     def predict(self, model_input: TypeFromExample) -> Any:
-        return model_input
+        return description(model_input)
 
 
 class Spoils(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]

@@ -4,13 +4,12 @@ import json
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from mlflow.models import ModelSignature
 from mlflow.pyfunc import PyFuncModel
 from mlflow.pyfunc.scoring_server import _parse_json_data
 from mlflow.types import ColSpec, Schema, TensorSpec
 
-from server.worker.protocol import Protocol
+from tests.protocol.describing import description
 
 JSON = "application/json"
 
@@ -56,11 +55,6 @@ def documents(table: dict[str, list[Any]]) -> dict[str, dict[str, Any]]:
     return forms
 
 
-def answer(protocol: Protocol, document: Any) -> Any:
-    """Return what the model answers to a JSON document."""
-    return protocol.predict(protocol.parse(JSON, json.dumps(document).encode()))
-
-
 def mlflows_answer(model: PyFuncModel, document: Any) -> Any:
     """Return what the model answers when MLflow's own scoring server parses the document."""
     metadata: Any = model.metadata
@@ -71,37 +65,4 @@ def mlflows_answer(model: PyFuncModel, document: Any) -> Any:
 
 def assert_same(ours: Any, theirs: Any) -> None:
     """Assert that two inputs of a model are alike in all that a model can see of them."""
-    # MLflow makes a single binary value a numpy scalar, which is a kind of bytes.
-    assert type(ours) is type(theirs) or isinstance(theirs, bytes)
-    if isinstance(ours, pd.DataFrame):
-        _assert_same_frame(ours, theirs)
-    elif isinstance(ours, pd.Series):
-        pd.testing.assert_series_equal(ours, theirs, check_exact=True)
-    elif isinstance(ours, np.ndarray):
-        assert ours.dtype == theirs.dtype
-        assert ours.shape == theirs.shape
-        assert_same(ours.tolist(), theirs.tolist())
-    elif isinstance(ours, dict):
-        assert list(ours) == list(theirs)
-        assert_same(list(ours.values()), list(theirs.values()))
-    elif isinstance(ours, list):
-        assert len(ours) == len(theirs)
-        for mine, expected in zip(ours, theirs, strict=True):
-            assert_same(mine, expected)
-    else:
-        assert ours == theirs or (pd.isna(ours) and pd.isna(theirs))
-
-
-def _assert_same_frame(ours: pd.DataFrame, theirs: pd.DataFrame) -> None:
-    pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
-    assert type(ours.index) is type(theirs.index)
-    assert ours.columns.dtype == theirs.columns.dtype
-    assert list(ours.dtypes) == list(theirs.dtypes)
-    for (_, mine), (_, expected) in zip(ours.items(), theirs.items(), strict=True):
-        assert_same(mine.tolist(), expected.tolist())
-    array, other = ours.to_numpy(), theirs.to_numpy()
-    assert array.flags.writeable == other.flags.writeable
-    # The memory order decides the order in which a model's arithmetic adds up.
-    assert array.flags.c_contiguous == other.flags.c_contiguous
-    assert array.flags.f_contiguous == other.flags.f_contiguous
-    assert array.strides == other.strides or 1 in array.shape
+    assert description(ours) == description(theirs)

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from mlflow.types.schema import AnyType, Array, DataType, Map, Object, Property
 
-from server.worker.protocol import InvalidInput, Protocol
-from tests.protocol.conftest import Load
-from tests.protocol.models import Echo
-from tests.protocol.support import answer, assert_same, columns, documents, mlflows_answer
+from tests.protocol.conftest import Serve
+from tests.protocol.models import Describes, NamesItsInput
+from tests.protocol.support import columns, documents, mlflows_answer
+from tests.protocol.workers import assert_same_or_refused
 
 VALUES: dict[str, list[list[Any]]] = {
     "boolean": [[True, False], [True]],
@@ -53,35 +53,35 @@ def _cases(values: dict[str, list[list[Any]]]) -> list[Any]:
 
 
 @pytest.mark.parametrize(("type_", "document"), _cases(VALUES))
-def test_fitting_values(load: Load, type_: str, document: dict[str, Any]) -> None:
-    model = load(Echo, columns(column=type_))
-    assert_same(answer(Protocol(model), document), mlflows_answer(model, document))
+def test_fitting_values(serve: Serve, type_: str, document: dict[str, Any]) -> None:
+    served = serve(Describes, columns(column=type_))
+    assert served.answer(document) == mlflows_answer(served.model, document)
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("type_", "document"), _cases(ODD_VALUES))
-def test_odd_values(load: Load, type_: str, document: dict[str, Any]) -> None:
-    model = load(Echo, columns(column=type_))
-    assert_same_or_refused(model, document)
+def test_odd_values(serve: Serve, type_: str, document: dict[str, Any]) -> None:
+    served = serve(Describes, columns(column=type_))
+    assert_same_or_refused(served, document)
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("type_", "values"), COMPLEX_VALUES)
-def test_complex_columns(load: Load, type_: Any, values: list[Any]) -> None:
-    model = load(Echo, columns(column=type_))
+def test_complex_columns(serve: Serve, type_: Any, values: list[Any]) -> None:
+    served = serve(Describes, columns(column=type_))
     for document in documents({"column": values}).values():
-        assert_same_or_refused(model, document)
+        assert_same_or_refused(served, document)
 
 
 @pytest.mark.parametrize("type_", ["long", "double", "string"])
-def test_unnamed_columns(load: Load, type_: str) -> None:
-    model = load(Echo, columns(type_))
+def test_unnamed_columns(serve: Serve, type_: str) -> None:
+    served = serve(Describes, columns(type_))
     for table in VALUES[type_]:
         for document in documents({"column": table}).values():
-            assert_same_or_refused(model, document)
+            assert_same_or_refused(served, document)
         rows = [[value] for value in table]
         for document in ({"inputs": rows}, {"dataframe_split": {"data": rows}}):
-            assert_same(answer(Protocol(model), document), mlflows_answer(model, document))
+            assert served.answer(document) == mlflows_answer(served.model, document)
 
 
 @pytest.mark.parametrize(
@@ -98,10 +98,10 @@ def test_unnamed_columns(load: Load, type_: str) -> None:
     ],
     ids=["all", "order", "optional", "extra", "extra-optional", "missing", "wrong", "empty"],
 )
-def test_several_columns(load: Load, table: dict[str, list[Any]]) -> None:
-    model = load(Echo, columns(a="long", b="double", c="string?"))
+def test_several_columns(serve: Serve, table: dict[str, list[Any]]) -> None:
+    served = serve(Describes, columns(a="long", b="double", c="string?"))
     for document in documents(table).values():
-        assert_same_or_refused(model, document)
+        assert_same_or_refused(served, document)
 
 
 @pytest.mark.parametrize(
@@ -114,31 +114,31 @@ def test_several_columns(load: Load, table: dict[str, list[Any]]) -> None:
     ],
     ids=["all", "order", "optional", "extra"],
 )
-def test_columns_of_one_type(load: Load, table: dict[str, list[Any]]) -> None:
-    model = load(Echo, columns(a="double", b="double", c="double?"))
+def test_columns_of_one_type(serve: Serve, table: dict[str, list[Any]]) -> None:
+    served = serve(Describes, columns(a="double", b="double", c="double?"))
     for document in documents(table).values():
-        assert_same(answer(Protocol(model), document), mlflows_answer(model, document))
+        assert served.answer(document) == mlflows_answer(served.model, document)
 
 
 @pytest.mark.parametrize(("rows", "width"), [(1, 600), (2_000, 6)])
 @pytest.mark.parametrize("types", [["double"], ["long"], ["float"], ["double", "long", "string"]])
-def test_large_tables(load: Load, rows: int, width: int, types: list[str]) -> None:
+def test_large_tables(serve: Serve, rows: int, width: int, types: list[str]) -> None:
     samples: dict[str, Any] = {"double": 0.1, "float": 0.1, "long": 2**53 + 1, "string": "text"}
     types = [types[place % len(types)] for place in range(width)]
     table = {f"c{place}": [samples[type_]] * rows for place, type_ in enumerate(types)}
-    model = load(Echo, columns(**dict(zip(table, types, strict=True))))
+    served = serve(Describes, columns(**dict(zip(table, types, strict=True))))
     for document in documents(table).values():
-        assert_same(answer(Protocol(model), document), mlflows_answer(model, document))
+        assert served.answer(document) == mlflows_answer(served.model, document)
     table["c0"][-1] = None
     for document in documents(table).values():
-        assert_same_or_refused(model, document)
+        assert_same_or_refused(served, document)
 
 
-def test_rows_of_several_unnamed_types(load: Load) -> None:
+def test_rows_of_several_unnamed_types(serve: Serve) -> None:
     # MLflow converts all columns to the type of the first, and refuses what becomes of them.
-    model = load(Echo, columns("long", "string"))
-    named = mlflows_answer(model, {"dataframe_split": {"data": [[1, "a"], [2, "b"]]}})
-    assert_same(answer(Protocol(model), {"instances": [[1, "a"], [2, "b"]]}), named)
+    served = serve(Describes, columns("long", "string"))
+    named = mlflows_answer(served.model, {"dataframe_split": {"data": [[1, "a"], [2, "b"]]}})
+    assert served.answer({"instances": [[1, "a"], [2, "b"]]}) == named
 
 
 @pytest.mark.parametrize(
@@ -149,10 +149,10 @@ def test_rows_of_several_unnamed_types(load: Load) -> None:
         {"dataframe_split": {"data": [["x", 1], ["y", 2]]}},
     ],
 )
-def test_rows_as_lists_are_named_by_the_signature(load: Load, document: Any) -> None:
-    model = load(Echo, columns(text="string", count="long"))
+def test_rows_as_lists_are_named_by_the_signature(serve: Serve, document: Any) -> None:
+    served = serve(Describes, columns(text="string", count="long"))
     named = {"dataframe_records": [{"text": "x", "count": 1}, {"text": "y", "count": 2}]}
-    assert_same(answer(Protocol(model), document), mlflows_answer(model, named))
+    assert served.answer(document) == mlflows_answer(served.model, named)
 
 
 @pytest.mark.parametrize(
@@ -169,10 +169,9 @@ def test_rows_as_lists_are_named_by_the_signature(load: Load, document: Any) -> 
         {"dataframe_split": {"data": [["t"]]}},
     ],
 )
-def test_ways_to_send_one_text(load: Load, document: Any) -> None:
-    model = load(Echo, columns(text="string"))
-    expected = mlflows_answer(model, {"instances": ["t"]})
-    assert_same(answer(Protocol(model), document), expected)
+def test_ways_to_send_one_text(serve: Serve, document: Any) -> None:
+    served = serve(Describes, columns(text="string"))
+    assert served.answer(document) == mlflows_answer(served.model, {"instances": ["t"]})
 
 
 @pytest.mark.parametrize(
@@ -192,22 +191,11 @@ def test_ways_to_send_one_text(load: Load, document: Any) -> None:
     ],
 )
 @pytest.mark.parametrize("signature", [columns(a="long", b="double?"), columns("long"), None])
-def test_other_shapes_in_dataframe_formats(load: Load, payload: Any, signature: Any) -> None:
-    assert_same_or_refused(load(Echo, signature), payload)
+def test_other_shapes_in_dataframe_formats(serve: Serve, payload: Any, signature: Any) -> None:
+    assert_same_or_refused(serve(Describes, signature), payload)
 
 
-def test_models_that_name_their_columns_index_do_not_share_it(load: Load) -> None:
-    protocol = Protocol(load(Echo, columns(text="string")))
-    answer(protocol, {"instances": ["t"]}).columns.name = "mine"
-    assert answer(protocol, {"instances": ["t"]}).columns.name is None
-
-
-def assert_same_or_refused(model: Any, document: dict[str, Any]) -> None:
-    """Assert that what MLflow refuses is invalid, and all else comes out as from MLflow."""
-    try:
-        expected = mlflows_answer(model, document)
-    except Exception:
-        with pytest.raises(InvalidInput):
-            answer(Protocol(model), document)
-    else:
-        assert_same(answer(Protocol(model), document), expected)
+def test_models_that_name_their_columns_index_do_not_share_it(serve: Serve) -> None:
+    served = serve(NamesItsInput, columns(text="string"))
+    first = served.answer({"instances": ["t"]})
+    assert served.answer({"instances": ["t"]}) == first

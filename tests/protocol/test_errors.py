@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from server.worker.protocol import InvalidInput, ModelError, Protocol, error_body
+from server.worker.protocol import InvalidInput, Protocol, error_body
 from server.worker.protocol.errors import describe
-from tests.protocol.conftest import Load
-from tests.protocol.models import Complains, Complaint, Echo
-from tests.protocol.support import answer, columns
+from tests.protocol.conftest import Load, Serve
+from tests.protocol.models import Complains, Echo
+from tests.protocol.support import JSON, columns
 
 
 @pytest.mark.parametrize(
@@ -59,12 +59,8 @@ from tests.protocol.support import answer, columns
         ),
     ],
 )
-def test_the_value_that_does_not_fit_is_named(load: Load, document: Any, message: str) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        answer(Protocol(load(Echo, columns(a="double", b="long"))), document)
-    assert caught.value.message == message
-    assert caught.value.status == 400
-    assert str(caught.value) == message
+def test_the_value_that_does_not_fit_is_named(serve: Serve, document: Any, message: str) -> None:
+    assert serve(Echo, columns(a="double", b="long")).refusal(document) == message
 
 
 @pytest.mark.parametrize(
@@ -78,43 +74,41 @@ def test_the_value_that_does_not_fit_is_named(load: Load, document: Any, message
     ],
 )
 @pytest.mark.parametrize("type_", ["double", "datetime", "long"])
-def test_inputs_are_not_repeated_whole(load: Load, document: Any, type_: str) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        answer(Protocol(load(Echo, columns(a=type_))), document)
-    assert len(caught.value.message) <= 1003
+def test_inputs_are_not_repeated_whole(serve: Serve, document: Any, type_: str) -> None:
+    assert len(serve(Echo, columns(a=type_)).refusal(document)) <= 1003
 
 
 @pytest.mark.parametrize("type_", ["double", "long", "datetime", "binary"])
-def test_the_wrong_value_among_very_many_is_found_soon(load: Load, type_: str) -> None:
+def test_the_wrong_value_among_very_many_is_found_soon(serve: Serve, type_: str) -> None:
     good = {"double": 0.5, "long": 1, "datetime": "2024-05-06", "binary": "AA=="}[type_]
     rows = [[good]] * 50_000
     rows[40_000] = [[]]
     document = {"dataframe_split": {"columns": ["a"], "data": rows}}
-    protocol = Protocol(load(Echo, columns(a=type_)))
+    served = serve(Echo, columns(a=type_))
     started = time.monotonic()
-    with pytest.raises(InvalidInput, match="row 40000 has a list"):
-        answer(protocol, document)
+    assert "row 40000 has a list" in served.refusal(document)
     assert time.monotonic() - started < 5
 
 
 def test_schema_details_may_be_kept_back(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_DISABLE_SCHEMA_DETAILS", "true")
+    protocol = Protocol(load(Echo, columns(a="double")))
     with pytest.raises(InvalidInput, match=r"^Failed to enforce model input schema"):
-        answer(Protocol(load(Echo, columns(a="double"))), {"dataframe_records": [{"b": 1}]})
+        protocol.predict(protocol.parse(JSON, b'{"dataframe_records": [{"b": 1}]}'))
 
 
 @pytest.mark.parametrize("rows", [["oops"], ["oops", None]])
-def test_what_the_model_raises_is_the_cause(load: Load, rows: list[Any]) -> None:
-    with pytest.raises(ModelError) as caught:
-        answer(Protocol(load(Complains, columns(text="string"))), {"instances": rows})
-    assert isinstance(caught.value.__cause__, Complaint)
-    assert caught.value.message == "oops"
-    assert str(caught.value) == "oops"
+def test_what_the_model_raises_is_told_and_its_traceback_logged(
+    serve: Serve, rows: list[Any]
+) -> None:
+    served = serve(Complains, columns(text="string"))
+    assert served.failure({"instances": rows}) == "oops"
+    assert "raise Complaint(word)" in served.worker.log
 
 
-def test_mlflows_exceptions_are_the_models_too(load: Load) -> None:
-    with pytest.raises(ModelError, match=r"^the model's own complaint$"):
-        answer(Protocol(load(Complains, columns(text="string"))), {"instances": ["mlflow"]})
+def test_mlflows_exceptions_are_the_models_too(serve: Serve) -> None:
+    served = serve(Complains, columns(text="string"))
+    assert served.failure({"instances": ["mlflow"]}) == "the model's own complaint"
 
 
 def test_messages_of_exceptions_that_have_none() -> None:

@@ -1,18 +1,23 @@
 """Properties that hold for any JSON and any table."""
 
 import json
+from itertools import combinations
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from server.worker.protocol import InvalidInput, ModelError, Protocol
-from tests.protocol.conftest import Load
-from tests.protocol.models import Echo
-from tests.protocol.support import JSON, assert_same, columns, documents, mlflows_answer, tensor
-from tests.protocol.test_encoding import strict
+from server.worker.protocol import Protocol
+from tests.protocol.conftest import Load, Serve
+from tests.protocol.describing import description
+from tests.protocol.models import Describes, Echo
+from tests.protocol.support import JSON, columns, documents, mlflows_answer, tensor
+from tests.protocol.test_csv import CSV
+from tests.protocol.test_formats import frame_of
 from tests.protocol.test_merging import assert_merges
+from tests.protocol.test_parquet import PARQUET, parquet
+from tests.protocol.workers import strict
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -68,7 +73,10 @@ TYPES: dict[str, Any] = {
     "float": st.floats(allow_nan=False, width=32, allow_infinity=False) | st.none(),
     "string": st.text(),
 }
-TYPE_NAMES = st.lists(st.sampled_from(sorted(TYPES)), min_size=1, max_size=4)
+# Few enough that most examples find their worker running.
+TYPE_NAMES = st.sampled_from(
+    [*map(list, combinations(TYPES, 2)), list(TYPES), *([type_] * 3 for type_ in TYPES)]
+)
 
 slow_to_load = settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -88,15 +96,10 @@ def tables(draw: st.DrawFn, types: list[str]) -> dict[str, list[Any]]:
 @pytest.mark.parametrize("signature", SIGNATURES.values(), ids=SIGNATURES)
 @slow_to_load
 @given(document=DOCUMENTS)
-def test_any_json_gets_json(load: Load, signature: Any, document: Any) -> None:
-    protocol = Protocol(load(Echo, signature))
-    try:
-        request = protocol.parse(JSON, json.dumps(document).encode())
-        body = protocol.encode(request, protocol.predict(request))
-    except (InvalidInput, ModelError) as error:
-        assert error.message  # noqa: PT017 - either outcome is right
-    else:
-        strict(body)
+def test_any_json_gets_json(serve: Serve, signature: Any, document: Any) -> None:
+    answer = serve(Echo, signature).worker.ask(json.dumps(document).encode())
+    assert answer.status in (200, 400)
+    strict(answer.body)
 
 
 @pytest.mark.parametrize("signature", SIGNATURES.values(), ids=SIGNATURES)
@@ -108,48 +111,49 @@ def test_any_json_gets_json(load: Load, signature: Any, document: Any) -> None:
     | st.fixed_dictionaries({"dataframe_records": TABLES})
 )
 def test_what_mlflow_accepts_comes_out_the_same(
-    load: Load, signature: Any, document: dict[str, Any]
+    serve: Serve, signature: Any, document: dict[str, Any]
 ) -> None:
-    model = load(Echo, signature)
+    served = serve(Describes, signature)
     (payload,) = document.values()
     if signature == SIGNATURES["text"] and isinstance(payload, list):
         # A row that is a list of one text is that text here, where MLflow hands on the list.
         assume(not any(isinstance(row, list) for row in payload))
     try:
-        expected = mlflows_answer(model, document)
+        expected = mlflows_answer(served.model, document)
     except Exception:
         return
-    protocol = Protocol(model)
-    assert_same(protocol.predict(protocol.parse(JSON, json.dumps(document).encode())), expected)
+    assert served.answer(document) == expected
 
 
 @slow_to_load
 @given(value=VALUES | st.lists(st.floats(0, 1)) | st.lists(st.integers(-(2**70), 2**70)))
-def test_json_is_read_as_by_the_standard_library(load: Load, value: Any) -> None:
+def test_json_is_read_as_by_the_standard_library(serve: Serve, value: Any) -> None:
     body = json.dumps({"prompt": value}).encode()
-    assert repr(Protocol(load(Echo)).parse(JSON, body).payload) == repr(json.loads(body))
+    assert serve(Describes).answer_to(body) == description(json.loads(body))
 
 
 @slow_to_load
-@given(body=st.binary(), content_type=st.sampled_from([JSON, "text/csv"]))
-def test_any_bytes_are_answered_or_refused(load: Load, body: bytes, content_type: str) -> None:
-    protocol = Protocol(load(Echo))
-    try:
-        request = protocol.parse(content_type, body)
-        strict(protocol.encode(request, protocol.predict(request)))
-    except InvalidInput as error:
-        assert error.message  # noqa: PT017 - either outcome is right
+@given(body=st.binary(), content_type=st.sampled_from([JSON, CSV, PARQUET]))
+def test_any_bytes_are_answered_or_refused(serve: Serve, body: bytes, content_type: str) -> None:
+    answer = serve(Echo).worker.ask(body, content_type)
+    assert answer.status in (200, 400)
+    strict(answer.body)
 
 
 @slow_to_load
 @given(data=st.data())
-def test_fitting_tables_come_out_as_from_mlflow(load: Load, data: st.DataObject) -> None:
+def test_fitting_tables_are_answered_as_by_a_direct_call(serve: Serve, data: st.DataObject) -> None:
     types = data.draw(TYPE_NAMES)
-    model = load(Echo, columns(**{f"c{place}": type_ for place, type_ in enumerate(types)}))
-    protocol = Protocol(model)
-    for document in documents(data.draw(tables(types))).values():
-        request = protocol.parse(JSON, json.dumps(document).encode())
-        assert_same(protocol.predict(request), mlflows_answer(model, document))
+    served = serve(Describes, columns(**{f"c{place}": type_ for place, type_ in enumerate(types)}))
+    table = data.draw(tables(types))
+    for document in documents(table).values():
+        assert served.answer(document) == mlflows_answer(served.model, document)
+    frame = frame_of(table, types)
+    expected: Any = served.model.predict(frame)
+    assert served.answer_to(parquet(frame), PARQUET) == expected
+    answer = served.answer(documents(table)["records"])
+    # How it lies in memory is up to who makes the frame.
+    assert answer | {"memory": None} == expected | {"memory": None}
 
 
 @slow_to_load

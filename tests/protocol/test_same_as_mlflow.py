@@ -1,5 +1,6 @@
-"""The same requests to a real `mlflow models serve` get the same answers."""
+"""The same requests get the same answers from a real `mlflow models serve` and from this server."""
 
+import contextlib
 import json
 import os
 import signal
@@ -9,21 +10,23 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import mlflow.pyfunc
 import pandas as pd
 import pytest
 from mlflow.models import ModelSignature
 from mlflow.types import ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import ColSpec, DataType
 
-from server.worker.protocol import InvalidInput, ModelError, Protocol
 from tests.protocol import models
+from tests.protocol.conftest import Save
 from tests.protocol.support import JSON, columns, tensor
+from tests.protocol.workers import strict
+from tests.support.registry import Registry
+from tests.support.server import REPOSITORY, Server
 
 pytestmark = pytest.mark.mlflow_serve
 
@@ -53,12 +56,11 @@ class MlflowServer:
             self._port = free.getsockname()[1]
         command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(model)]
         command += ["-p", str(self._port), "--env-manager", "local"]
-        root = str(Path(__file__).parents[2])
         # `serve` looks for uvicorn on the path.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         self._process = subprocess.Popen(
             command,
-            env=os.environ | {"PYTHONPATH": root, "PATH": path},
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY), "PATH": path},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -94,46 +96,47 @@ class MlflowServer:
         self._process.wait()
 
 
-Both = tuple[MlflowServer, Protocol]
+Both = tuple[MlflowServer, Server]
 
 
 @pytest.fixture(scope="session")
-def served(save: Callable[..., Path]) -> Iterator[dict[str, Both]]:
-    """Every model of `MODELS`, served by MLflow and by the protocol."""
+def served(
+    save: Save, registry: Registry, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Both]]:
+    """Every model of `MODELS`, served by MLflow and by this server."""
     paths = {name: save(*model) for name, model in MODELS.items()}
-    servers = {name: MlflowServer(path) for name, path in paths.items()}
-    try:
-        for server in servers.values():
-            server.wait(120)
-        yield {
-            name: (server, Protocol(mlflow.pyfunc.load_model(str(paths[name]))))
-            for name, server in servers.items()
-        }
-    finally:
-        for server in servers.values():
-            server.stop()
-
-
-def ours(protocol: Protocol, body: bytes, content_type: str) -> tuple[int, bytes]:
-    """Return the status and body that the protocol answers with."""
-    try:
-        request = protocol.parse(content_type, body)
-        return 200, protocol.encode(request, protocol.predict(request))
-    except InvalidInput as error:
-        return error.status, error.message.encode()
-    except ModelError as error:
-        return 400, error.message.encode()
+    with contextlib.ExitStack() as ends:
+        both: dict[str, Both] = {}
+        for name, path in paths.items():
+            theirs = MlflowServer(path)
+            ends.callback(theirs.stop)
+            ours = Server(
+                tmp_path_factory.mktemp(name),
+                MODEL_URI=str(path),
+                MLFLOW_TRACKING_URI=registry.uri,
+            )
+            ends.callback(ours.close)
+            both[name] = (theirs, ours)
+        for theirs, ours in both.values():
+            theirs.wait(120)
+            ours.wait_healthy(120)
+        yield both
 
 
 def assert_same_answer(both: Both, body: bytes, content_type: str = JSON) -> None:
     """Assert that status and answer agree, NaN and infinities aside, which are null here."""
-    server, protocol = both
-    status, answer = server.post(body, content_type)
-    our_status, our_answer = ours(protocol, body, content_type)
-    assert our_status == status, (answer[:300], our_answer[:300])
+    theirs, ours = both
+    status, expected = theirs.post(body, content_type)
+    answer = ours.predict(body, {"Content-Type": content_type})
+    assert answer.status == status, (expected[:300], answer.body[:300])
+    document = strict(answer.body)
     if status == 200:
-        theirs = json.loads(answer, parse_constant=lambda word: None)
-        assert json.dumps(json.loads(our_answer)) == json.dumps(theirs)
+        # As text, 1, 1.0 and true differ.
+        assert json.dumps(document) == json.dumps(json.loads(expected, parse_constant=_null))
+
+
+def _null(_word: str) -> None:
+    """What stands for NaN and the infinities."""
 
 
 ROWS: list[dict[str, Any]] = [
