@@ -48,7 +48,7 @@ class Connection(RequestHandler):
 
     __slots__ = (
         "_answering",
-        "_begun",
+        "_head_timer",
         "_held_back",
         "_invocations",
         "_limits",
@@ -71,8 +71,8 @@ class Connection(RequestHandler):
         self._answering: Prediction | None = None
         # What came while a prediction was under way: answers go out in the order of the requests.
         self._held_back = bytearray()
-        # Done as soon as the head that has begun to arrive is whole.
-        self._begun: asyncio.Future[None] | None = None
+        # Runs from the first byte of a head until the last.
+        self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if len(self._server.connections) < self._limits.connections:
@@ -87,6 +87,7 @@ class Connection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._refused:
             return
+        self._stop_head_timer()
         if self._answering is not None:
             self._answering.answered.cancel()
         super().connection_lost(exc)
@@ -95,17 +96,12 @@ class Connection(RequestHandler):
         if self._refused:
             return
         if self._answering is not None:
-            self._held_back += data
-            self._pause_reading_for_buffer()
+            if data:
+                self._held_back += data
+                self._pause_reading_for_buffer()
             return
         waiter = self._waiter
-        if (
-            self._invocations is None
-            or waiter is None
-            or waiter.done()
-            or self._reading_paused
-            or self._paused
-        ):
+        if waiter is None or waiter.done() or self._reading_paused or self._paused:
             super().data_received(data)
             return
         # Not told of what comes, aiohttp's own loop sleeps on.
@@ -115,8 +111,12 @@ class Connection(RequestHandler):
         finally:
             self._waiter = waiter
         if not self._messages:
-            self._watch_head(waiter)
-        elif not self._predict(self._invocations):
+            if data and self._head_timer is None:
+                seconds = self._limits.head_seconds
+                self._head_timer = self._loop.call_later(seconds, self.force_close)
+            return
+        self._stop_head_timer()
+        if self._invocations is None or not self._predict(self._invocations):
             waiter.set_result(None)
 
     def _predict(self, invocations: Invocations) -> bool:
@@ -161,20 +161,16 @@ class Connection(RequestHandler):
             self._resume_reading_for_buffer()
             self.data_received(data)
 
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
     def _process_keepalive(self) -> None:
         if self._answering is not None:
             # Not idle: it is the model that takes its time.
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         super()._process_keepalive()
-
-    def _watch_head(self, waiter: "asyncio.Future[None]") -> None:
-        if waiter is not self._begun:
-            self._begun = waiter
-            self._loop.call_later(self._limits.head_seconds, self._end_slow_head, waiter)
-
-    def _end_slow_head(self, waiter: "asyncio.Future[None]") -> None:
-        if not waiter.done():
-            self.force_close()
 
     def handle_error(
         self,
