@@ -2,6 +2,7 @@
 
 import base64
 import enum
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,13 +77,30 @@ class Complaint(Exception):
     """What a model raises."""
 
 
+class Unprintable(Exception):
+    """What a model raises that can't even be told."""
+
+    def __str__(self) -> str:
+        raise Complaint
+
+
+class Panic(BaseException):
+    """What a library written in Rust raises when it panics."""
+
+
 class Complains:
-    """Raises, with an exception of its own or one of MLflow's."""
+    """Raises, with an exception of its own, one of MLflow's or one that is no `Exception`."""
 
     def predict(self, model_input: Any) -> Any:
         word = model_input["text"][0]
         if word == "mlflow":
             raise mlflow.MlflowException("the model's own complaint")
+        if word == "unprintable":
+            raise Unprintable
+        if word == "panic":
+            raise Panic("index out of bounds")
+        if word.startswith("exit"):
+            sys.exit(*word.split()[1:])
         raise Complaint(word)
 
 

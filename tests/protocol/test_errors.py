@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from server.worker.protocol import InvalidInput, Protocol, error_body
+from server.worker.protocol import InvalidInput, ModelError, Protocol, error_body
 from server.worker.protocol.errors import describe
 from tests.protocol.conftest import Load, Serve
 from tests.protocol.models import Complains, Echo
@@ -111,14 +111,35 @@ def test_mlflows_exceptions_are_the_models_too(serve: Serve) -> None:
     assert served.failure({"instances": ["mlflow"]}) == "the model's own complaint"
 
 
-def test_messages_of_exceptions_that_have_none() -> None:
-    class Unprintable(Exception):
-        def __str__(self) -> str:
-            raise ValueError
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("panic", "index out of bounds"),
+        ("exit", "the model ended the process"),
+        ("exit 3", "the model ended the process: 3"),
+        ("unprintable", "Unprintable"),
+        ("x" * 5000, "x" * 1000 + "..."),
+    ],
+)
+def test_whatever_the_model_raises_the_worker_goes_on(
+    serve: Serve, word: str, message: str
+) -> None:
+    served = serve(Complains, columns(text="string"))
+    assert served.failure({"instances": [word]}) == message
+    assert served.failure({"instances": ["again"]}) == "again"
 
+
+@pytest.mark.parametrize("word", ["panic", "exit", "unprintable"])
+def test_whatever_the_model_raises_is_a_model_error(load: Load, word: str) -> None:
+    protocol = Protocol(load(Complains, columns(text="string")))
+    request = protocol.parse(JSON, b'{"instances": ["%s"]}' % word.encode())
+    with pytest.raises(ModelError) as caught:
+        protocol.predict(request)
+    assert caught.value.__cause__ is not None
+
+
+def test_exceptions_without_a_message_go_by_their_name() -> None:
     assert describe(ValueError()) == "ValueError"
-    assert describe(Unprintable()) == "Unprintable"
-    assert describe(ValueError("x" * 5000)) == "x" * 1000 + "..."
 
 
 def test_error_bodies_are_json_whatever_the_message() -> None:

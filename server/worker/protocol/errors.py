@@ -26,7 +26,7 @@ class ModelError(Exception):
         message: The message of the model's exception.
     """
 
-    def __init__(self, cause: Exception) -> None:
+    def __init__(self, cause: BaseException) -> None:
         self.message = describe(cause)
         super().__init__(self.message)
 
@@ -38,10 +38,15 @@ class EncodingError(Exception):
 def describe(error: BaseException) -> str:
     """Return the error's own message, shortened, or the name of its type if it has none."""
     try:
-        message = str(error)
-    except Exception:  # a model's own exception class may raise anything here
+        message = _of_exit(error) if isinstance(error, SystemExit) else str(error)
+    except BaseException:  # a model's own exception class may raise anything here
         message = ""
     return presentable(message) or type(error).__name__
+
+
+def _of_exit(error: SystemExit) -> str:
+    told = "the model ended the process"
+    return told if error.code is None else f"{told}: {error.code}"
 
 
 def presentable(message: str, longest: int = _LONGEST_MESSAGE) -> str:

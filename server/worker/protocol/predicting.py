@@ -61,7 +61,8 @@ def _guarded(model: PyFuncModel, from_type_hint: bool) -> PyFuncModel:
     def guard(*args: Any, **kwargs: Any) -> Any:
         try:
             return predict(*args, **kwargs)
-        except Exception as error:
+        except BaseException as error:
+            # `SystemExit`, or the panic of a library written in Rust, is no `Exception`.
             # With a signature from a type hint, it is in here that MLflow validates the input.
             if from_type_hint and isinstance(error, MlflowException):
                 raise
