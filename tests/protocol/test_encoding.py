@@ -19,7 +19,7 @@ from mlflow.pyfunc.scoring_server import predictions_to_json
 from server.worker.frames import Outcome
 from server.worker.protocol.encoding import encode
 from tests.protocol.conftest import Serve
-from tests.protocol.models import Broken, Label, Runs, Score, pickled
+from tests.protocol.models import Broken, Label, Number, Runs, Score, pickled
 from tests.protocol.support import columns
 from tests.protocol.workers import Served, strict
 
@@ -75,6 +75,9 @@ def theirs(runs: Served, answer: Any) -> Any:
         [1, None, "a", [math.nan]],
         (1, 2),
         {"a": [1, 2], 2: "b", 1.5: "c", True: "d", None: "e"},
+        {1e-7: "a", 1e16: "b", math.nan: "c", -math.inf: "d", -0.0: "e", 2**70: "f"},
+        Number(0.1),
+        [Number(1e-7), {"a": Number(math.nan)}, np.array([Number(2)], dtype=object)],
         [{"a": np.float32(0.1), "b": np.int64(3), "c": np.bool_(True), "d": np.str_("x")}],
         np.float32(0.1),
         np.float64(0.1),
@@ -110,6 +113,8 @@ def theirs(runs: Served, answer: Any) -> Any:
         pd.DataFrame({"a": [1, 2], "b": [0.5, math.nan], "c": ["x", None]}),
         pd.DataFrame({"a": np.array([0.1], dtype="float32"), "b": np.array([3], dtype="int8")}),
         pd.DataFrame([[1, 2], [3, 4]]),
+        pd.DataFrame([[1, 2]], columns=[1e-7, math.inf]),
+        pd.DataFrame([[1, 2, 3]], columns=pd.Index([True, None, 1.5], dtype=object)),
         pd.DataFrame({"a": [[1, 2], None], "b": [{"x": 1}, b"y"]}),
         pd.DataFrame({"when": pd.to_datetime(["2024-05-06T07:08:09.123456789"])}),
         pd.DataFrame({"when": pd.to_datetime(["2024-05-06T07:08:09+02:00"])}),
@@ -153,12 +158,13 @@ def test_same_as_mlflow(runs: Served, answer: Any) -> None:
             {"frame": [{"a": 1}], "series": [{"0": 1}]},
         ),
         ({np.int64(1): "a", ("x", 1): "b"}, {"1": "a", "('x', 1)": "b"}),
+        ({np.float32(0.5): "a", DAY.date(): "b"}, {"0.5": "a", "2024-05-06": "b"}),
         (Label.SPAM, "spam"),
         ([10**400], [10**400]),
         ({"deep": json.loads("[" * 400 + "]" * 400)}, {"deep": json.loads("[" * 400 + "]" * 400)}),
         (["\ud800", math.nan, 2**70], ["\ud800", None, 2**70]),
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_what_mlflow_has_no_valid_form_for(runs: Served, answer: Any, expected: Any) -> None:
     assert ours(runs, answer) == expected
@@ -220,7 +226,7 @@ ANSWERS = st.recursive(
     | st.datetimes()
     | st.dates()
     | st.times(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.floats(), inner),
     max_leaves=20,
 )
 

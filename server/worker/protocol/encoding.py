@@ -20,7 +20,7 @@ import pydantic
 from server.worker.protocol.errors import EncodingError, describe
 
 # `isoformat`, which MLflow writes dates with, keeps a Timestamp's nanoseconds; orjson does not.
-_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
+_OPTIONS = orjson.OPT_PASSTHROUGH_DATETIME
 
 
 def encode(predictions: Any, wrap: bool = True) -> bytes:
@@ -39,7 +39,8 @@ def encode(predictions: Any, wrap: bool = True) -> bytes:
     except orjson.JSONEncodeError:
         pass
     try:
-        # Integers beyond 64 bits, lone surrogates, more than 254 levels.
+        # Integers beyond 64 bits, lone surrogates, more than 254 levels, keys that aren't strings:
+        # orjson spells some floats in another way.
         return json.dumps(_plain(answer)).encode("ascii")
     except Exception as error:
         raise EncodingError(f"model's answer has no form in JSON: {describe(error)}") from error
@@ -60,15 +61,16 @@ def _records(frame: pd.DataFrame) -> list[dict[Any, Any]]:
     """Do what `to_dict(orient="records")` does, in a fraction of the time for small frames."""
     if not len(frame.columns):
         return [{} for _ in range(len(frame))]
-    columns = (frame.iloc[:, place].tolist() for place in range(len(frame.columns)))
-    return [dict(zip(frame.columns, row, strict=True)) for row in zip(*columns, strict=True)]
+    names = [*map(_key, frame.columns)]
+    columns = (frame.iloc[:, place].tolist() for place in range(len(names)))
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 _CONVERSIONS: list[tuple[Any, Callable[[Any], Any]]] = [
     # NaT is a datetime too, so it comes before those.
     ((type(pd.NaT), type(pd.NA)), lambda _: None),
-    # A long double's item() is a long double again.
-    (np.floating, float),
+    # A long double's item() is a long double again. orjson takes no subclasses of float.
+    ((np.floating, float), float),
     (np.generic, lambda value: value.item()),
     ((np.ndarray, pd.Index, pd.api.extensions.ExtensionArray), lambda value: value.tolist()),
     ((pd.Series, pd.DataFrame), jsonable),
@@ -102,5 +104,12 @@ def _plain(value: Any) -> Any:
     return _plain(_convert(value))
 
 
-def _key(key: Any) -> Any:
-    return key if key is None or isinstance(key, (str, int)) else str(key)
+def _key(key: Any) -> str:
+    """Spell a key as the standard library does, and those that it refuses as Python does."""
+    if isinstance(key, str):
+        return key
+    if isinstance(key, np.generic):
+        key = key.item()
+    if key is None or isinstance(key, (int, float)):
+        return json.dumps(key)
+    return key.isoformat() if isinstance(key, datetime.date) else str(key)
