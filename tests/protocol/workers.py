@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -62,6 +63,12 @@ class Worker:
     def log(self) -> str:
         """What it has printed and logged so far."""
         return self._log.read_text()
+
+    def most_memory(self) -> int:
+        """Return the most memory that it has had at any time, in bytes."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        (kibibytes,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+        return int(kibibytes) * 1024
 
     def ask(self, body: bytes, content_type: str = JSON) -> Answer:
         """Return what it answers to a request.

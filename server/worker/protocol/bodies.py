@@ -11,13 +11,14 @@ from mlflow.types import DataType, Schema
 from pyarrow import parquet
 
 from server.worker.protocol.errors import InvalidInput, describe
+from server.worker.protocol.memory import at_most
 
 JSON = "application/json"
 CSV = "text/csv"
 PARQUET = "application/vnd.apache.parquet"
 
 _MOST_PARQUET_CELLS = 20_000_000
-_MOST_PARQUET_BYTES = 1 << 30
+_MOST_PARQUET_BYTES = 1 << 29
 
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
 _LONG = b"0" * 19
@@ -119,18 +120,33 @@ def read_parquet(body: bytes) -> pd.DataFrame:
     """Return the frame in a Parquet body.
 
     Raises:
-        InvalidInput: the body isn't Parquet, or would unpack to too much.
+        InvalidInput: the body isn't Parquet, or unpacks to too much.
     """
     try:
-        metadata = parquet.read_metadata(BytesIO(body))
-        groups = map(metadata.row_group, range(metadata.num_row_groups))
-        size = sum(group.total_byte_size for group in groups)
-        cells = metadata.num_rows * metadata.num_columns
-        if cells <= _MOST_PARQUET_CELLS and size <= _MOST_PARQUET_BYTES:
+        cells = _parquet_cells(body)
+        if cells <= _MOST_PARQUET_CELLS:
             return pd.read_parquet(BytesIO(body))
+    except MemoryError:
+        size = f"{_MOST_PARQUET_BYTES >> 20} MiB"
+        raise InvalidInput(f"Parquet body takes more than {size} to unpack: send less") from None
     except Exception as error:
         raise InvalidInput(f"body is not valid Parquet: {describe(error)}") from error
-    raise InvalidInput(f"Parquet body unpacks to {cells} cells and {size} bytes: send less")
+    raise InvalidInput(f"Parquet body unpacks to {cells} cells: send less")
+
+
+def _parquet_cells(body: bytes) -> int:
+    """Return how many cells a Parquet body holds, having unpacked it once.
+
+    What it says of its own size is the client's word, and a few hundred bytes may unpack to
+    gigabytes: only a bound on memory holds, and only what stays in this thread can be so bound.
+
+    Raises:
+        MemoryError: it unpacks to too much.
+    """
+    with at_most(_MOST_PARQUET_BYTES):
+        table = parquet.ParquetFile(BytesIO(body), pre_buffer=False).read(use_threads=False)
+        cells: int = table.num_rows * table.num_columns
+        return cells
 
 
 def _column_types(schema: Schema | None) -> dict[str | int, DataType]:
