@@ -40,6 +40,7 @@ def protocol(load: Load) -> Protocol:
         "application/json; charset=utf-8",
         'application/json;charset="UTF-8"',
         "application/json;",
+        "application/json; charset=latin-1; charset=utf-8",
         ";",
     ],
 )
@@ -53,6 +54,7 @@ def test_json_content_types(texts: Served, content_type: str) -> None:
     [
         "text/plain",
         "application/json; charset=latin-1",
+        "application/json; charset=utf-8; charset=latin-1",
         "application/json; boundary=x",
         "multipart/form-data; boundary=x",
         "json",

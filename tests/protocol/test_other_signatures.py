@@ -105,6 +105,9 @@ def test_texts_by_type_hint(serve: Serve) -> None:
     assert served.answer({"inputs": ["a", "b"]}) == expected == ["A", "B"]
     # MLflow takes `inputs` only.
     assert served.answer({"instances": ["a", "b"]}) == expected
+    # And does not look at what stands beside it.
+    beside = {"inputs": ["a", "b"], "instances": ["c"], "dataframe_split": {"data": [["d"]]}}
+    assert served.answer(beside) == mlflows_answer(served.model, beside) == expected
     assert "'inputs', not 'dataframe_split'" in served.refusal(
         {"dataframe_split": {"data": [["a"]]}}
     )

@@ -270,6 +270,8 @@ def test_odd_json(served: dict[str, Both], body: bytes) -> None:
     [
         "application/json; charset=utf-8",
         "application/json; charset=latin-1",
+        "application/json; charset=latin-1; charset=utf-8",
+        "application/json; charset=utf-8; charset=latin-1",
         "application/json; version=1",
         "text/plain",
         "application/xml",

@@ -35,13 +35,15 @@ def media_type(content_type: str) -> str:
         InvalidInput: 415, for other types, other charsets than UTF-8 and, as MLflow does, other
             parameters.
     """
-    name, *parameters = (part.strip() for part in content_type.split(";"))
-    for parameter in filter(None, parameters):
-        key, _, value = parameter.partition("=")
-        if key.lower() != "charset":
-            raise InvalidInput(f"content type parameter '{key}' is unknown: send charset only", 415)
-        if value.strip('"').lower() != "utf-8":
-            raise InvalidInput(f"charset '{value}' is not supported: send utf-8", 415)
+    name, *parts = (part.strip() for part in content_type.split(";"))
+    pairs = (part.partition("=") for part in filter(None, parts))
+    # Of several charsets the last counts, as for MLflow.
+    parameters = {key.lower(): value for key, _, value in pairs}
+    charset = parameters.pop("charset", "utf-8")
+    if charset.strip('"').lower() != "utf-8":
+        raise InvalidInput(f"charset '{charset}' is not supported: send utf-8", 415)
+    for key in parameters:
+        raise InvalidInput(f"content type parameter '{key}' is unknown: send charset only", 415)
     name = name.lower() or JSON
     if name not in (JSON, CSV, PARQUET):
         raise InvalidInput(

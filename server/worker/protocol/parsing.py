@@ -92,6 +92,9 @@ def _parse_json(body: bytes, signature: InputSignature) -> Request:
 
 def _format_of(document: dict[str, Any], signature: InputSignature) -> str:
     formats = FORMATS.intersection(document)
+    if signature.from_type_hint and INPUTS in formats:
+        # MLflow does not look at the others then.
+        return INPUTS
     if len(formats) != 1:
         raise InvalidInput(f"{_EXPECTED}; it has {' and '.join(sorted(formats)) or 'none of them'}")
     (format_,) = formats
