@@ -46,7 +46,7 @@ def describe(model: PyFuncModel, example: str | None) -> dict[str, Any]:
     Args:
         example: A request that the model brought as its input example.
     """
-    metadata = model.metadata
+    metadata: Any = model.metadata
     signature = metadata.signature.to_dict() if metadata.signature is not None else None
     return {
         "run_id": metadata.run_id,
@@ -55,5 +55,6 @@ def describe(model: PyFuncModel, example: str | None) -> dict[str, Any]:
         "mlflow_version": metadata.mlflow_version,
         "flavors": sorted(metadata.flavors),
         "signature": signature,
+        "from_type_hint": metadata._is_signature_from_type_hint(),
         "example": json.loads(example) if example and len(example) <= _LARGEST_EXAMPLE else None,
     }
