@@ -23,6 +23,10 @@ _SCALARS: Mapping[str, Schema] = {
     "any": {},
 }
 
+# Any of these keys makes an object a request for a chat, a completion or an embedding
+# (mlflow/pyfunc/utils/serving_data_parser.py, `SUPPORTED_LLM_FORMATS`).
+_UNIFIED = ("messages", "prompt", "input")
+
 _ERRORS: Mapping[str, str] = {
     "400": "The body does not fit, or the model raised on it; the message says what to change.",
     "408": "The body did not arrive in time.",
@@ -40,10 +44,9 @@ def describe(name: str, label: str | None, model: Mapping[str, Any] | None) -> S
     Args:
         name: The model's name.
         label: The version that serves, or None.
-        model: What a worker told of it: `signature` and `example`.
+        model: What a worker told of it: `signature`, `from_type_hint` and `example`.
     """
-    signature = (model or {}).get("signature") or {}
-    example = (model or {}).get("example")
+    model = model or {}
     version = label or "none"
     return {
         "openapi": "3.1.0",
@@ -54,7 +57,7 @@ def describe(name: str, label: str | None, model: Mapping[str, Any] | None) -> S
             "x-server-version": __version__,
         },
         "paths": {
-            "/invocations": {"post": _invocations(signature, example)},
+            "/invocations": {"post": _invocations(model)},
             "/reload": {"post": _reload()},
             "/health": {"get": _health("Whether this server should get requests")},
             "/ping": {"get": _health("The same as /health, as MLflow's own server has it")},
@@ -75,9 +78,9 @@ _ERROR: Schema = {
 }
 
 
-def _invocations(signature: Mapping[str, Any], example: Any) -> Schema:
-    content: Schema = {"schema": _request(signature)}
-    if example is not None:
+def _invocations(model: Mapping[str, Any]) -> Schema:
+    content: Schema = {"schema": _request(model)}
+    if (example := model.get("example")) is not None:
         content["example"] = example
     return {
         "summary": "Predict",
@@ -105,22 +108,45 @@ def _invocations(signature: Mapping[str, Any], example: Any) -> Schema:
     }
 
 
-def _request(signature: Mapping[str, Any]) -> Schema:
+def _request(model: Mapping[str, Any]) -> Schema:
+    signature = model.get("signature") or {}
     inputs = json.loads(signature.get("inputs") or "[]")
     params = json.loads(signature.get("params") or "[]")
     columns = [column for column in inputs if column.get("name") and column["type"] != "tensor"]
-    forms = _forms_of_columns(columns) if columns and len(columns) == len(inputs) else _FORMS
+    record = _record(columns) if columns and len(columns) == len(inputs) else None
+    forms = _forms_of_columns(columns, record) if record else _FORMS
+    if model.get("from_type_hint"):
+        forms = {name: forms[name] for name in ("instances", "inputs")}
     common = {"params": _params(params)} if params else {}
+    described: list[Schema] = [
+        {
+            "type": "object",
+            "required": [name],
+            "properties": {name: schema, **common},
+            "additionalProperties": False,
+        }
+        for name, schema in forms.items()
+    ]
+    if _is_unified(record, model.get("example")):
+        described.append(_unified(record or {}, params))
+    return {"oneOf": described}
+
+
+def _is_unified(record: Schema | None, example: Any) -> bool:
+    """Tell whether the model is for chats and the like; MLflow lets every model be asked so."""
+    known = {*(record["properties"] if record else ())}
+    if isinstance(example, Mapping):
+        known.update(example)
+    return not known.isdisjoint(_UNIFIED)
+
+
+def _unified(record: Schema, params: list[Mapping[str, Any]]) -> Schema:
+    """The columns and the parameters side by side, without a key around them."""
     return {
-        "oneOf": [
-            {
-                "type": "object",
-                "required": [name],
-                "properties": {name: schema, **common},
-                "additionalProperties": False,
-            }
-            for name, schema in forms.items()
-        ]
+        "type": "object",
+        "required": record.get("required", []),
+        "properties": {**record.get("properties", {}), **_params(params)["properties"]},
+        "anyOf": [{"required": [name]} for name in _UNIFIED],
     }
 
 
@@ -137,14 +163,17 @@ _FORMS: Mapping[str, Schema] = {
 }
 
 
-def _forms_of_columns(columns: list[Mapping[str, Any]]) -> Mapping[str, Schema]:
-    names = [column["name"] for column in columns]
-    values = {column["name"]: _value(column) for column in columns}
-    record = {
+def _record(columns: list[Mapping[str, Any]]) -> Schema:
+    return {
         "type": "object",
         "required": [column["name"] for column in columns if column.get("required", True)],
-        "properties": values,
+        "properties": {column["name"]: _value(column) for column in columns},
     }
+
+
+def _forms_of_columns(columns: list[Mapping[str, Any]], record: Schema) -> Mapping[str, Schema]:
+    names = [column["name"] for column in columns]
+    values = record["properties"]
     rows = {
         "type": "array",
         "minItems": 1,
@@ -195,7 +224,7 @@ def _value(column: Mapping[str, Any]) -> Schema:
 def _params(params: list[Mapping[str, Any]]) -> Schema:
     properties = {}
     for param in params:
-        value = _value({"type": param["type"]})
+        value = _value(param)
         if param.get("shape"):
             value = {"type": "array", "items": value}
         properties[param["name"]] = {**value, "default": param.get("default")}
