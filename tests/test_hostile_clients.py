@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.models import SavedModels
+from tests.support.raw_client import Client
 from tests.support.registry import Registry
 from tests.support.server import Server
 from tests.support.waiting import wait_until
@@ -49,73 +50,15 @@ def server(
 def next_client_is_served(server: Server) -> Iterator[None]:
     """After each test: the same worker answers the next client at once, and memory is bounded."""
     pids = server.worker_pids()
-    gateway = psutil.Process(server.process.pid)
-    before = gateway.memory_info().rss
+    processes = [psutil.Process(pid) for pid in (server.pid, *pids)]
+    before = [process.memory_info().rss for process in processes]
     yield
     started = time.monotonic()
     assert server.predict({"instances": ["some text"]}).json == {"predictions": ["fine"]}
     assert time.monotonic() - started < 1.0
     assert server.worker_pids() == pids
-    assert gateway.memory_info().rss - before < 60_000_000
-
-
-class Client:
-    """A connection that sends whatever bytes it is told to."""
-
-    def __init__(self, server: Server) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=20)
-
-    def __enter__(self) -> "Client":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.socket.close()
-
-    def send(self, data: bytes) -> None:
-        """Send, as far as the server still reads."""
-        try:
-            self.socket.sendall(data)
-        except (BrokenPipeError, ConnectionResetError):
-            return
-
-    def post(self, body: bytes, *headers: str, length: int | None = None) -> None:
-        """Send a request to /invocations with a Content-Length of `length`, or the true one."""
-        head = [
-            "POST /invocations HTTP/1.1",
-            "Host: test",
-            "Content-Type: application/json",
-            f"Content-Length: {len(body) if length is None else length}",
-            *headers,
-        ]
-        self.send("\r\n".join(head).encode() + b"\r\n\r\n" + body)
-
-    def answer(self) -> tuple[int, bytes]:
-        """Read one answer: its status, 0 if the connection is closed without one, and body."""
-        data = b""
-        try:
-            while b"\r\n\r\n" not in data:
-                piece = self.socket.recv(65536)
-                if not piece:
-                    return 0, data
-                data += piece
-            head, _, body = data.partition(b"\r\n\r\n")
-            lengths = [
-                int(line.split(b":")[1])
-                for line in head.split(b"\r\n")
-                if line.lower().startswith(b"content-length")
-            ]
-            while len(body) < lengths[0]:
-                body += self.socket.recv(65536)
-        except ConnectionResetError:
-            return 0, data
-        return int(head.split()[1]), body
-
-    def closed(self) -> bool:
-        """Whether the server has closed the connection, waiting for it if need be."""
-        try:
-            return self.socket.recv(1) == b""
-        except ConnectionResetError:
-            return True
+    for process, memory in zip(processes, before, strict=True):
+        assert process.memory_info().rss - memory < 60_000_000
 
 
 @pytest.fixture
@@ -133,6 +76,13 @@ def assert_refused(answer: tuple[int, bytes], status: int) -> None:
 
 def test_a_body_over_the_limit_is_refused_before_it_is_read(client: Client) -> None:
     client.post(b"", length=200_000_000)
+    assert_refused(client.answer(), 413)
+
+
+def test_a_body_of_200_megabytes_is_refused_and_not_kept(client: Client) -> None:
+    client.post(b"", length=200_000_000)
+    for _ in range(200):
+        client.send(b" " * 1_000_000)
     assert_refused(client.answer(), 413)
 
 
@@ -289,6 +239,7 @@ def test_more_connections_than_allowed_are_refused_in_json(server: Server) -> No
         b'{"instances": ["\\ud800"]}',
         b'{"instances": ["\xff\xfe"]}',
         b'{"instances": ["a\x00b"]}',
+        b'{"instances": ["a\\u0000b"]}',
         b"",
         b"null",
         b'"text"',
@@ -301,6 +252,7 @@ def test_more_connections_than_allowed_are_refused_in_json(server: Server) -> No
         "lone surrogate",
         "invalid UTF-8",
         "NUL byte",
+        "escaped NUL",
         "empty",
         "null",
         "string",
