@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from multiprocessing.connection import Connection
+from multiprocessing.util import Finalize
 from pathlib import Path
 from types import FrameType
 
@@ -21,6 +22,7 @@ import threadpoolctl
 from server.worker import logs
 from server.worker.batching import Predictor
 from server.worker.channel import Channel
+from server.worker.descendants import become_reaper, end_children
 from server.worker.entry import WorkerSpec
 from server.worker.frames import Kind
 from server.worker.loading import describe, fetch, load
@@ -128,6 +130,10 @@ def _set_up_process(output: Connection, spec: WorkerSpec) -> None:
     # what the model starts can be ended with the worker. Not a session: on Linux each session
     # may be an autogroup, and niceness then means nothing outside it.
     os.setpgid(0, 0)
+    become_reaper()
+    # When this process ends by itself, after what the model itself has to end in good order, such
+    # as a `multiprocessing.Pool`.
+    Finalize(None, end_children, exitpriority=-100)
     # Handlers rather than SIG_IGN, which programs that the model starts would inherit.
     for number in _COORDINATED:
         signal.signal(number, _ignore)
@@ -194,4 +200,5 @@ def _end_with_gateway(descriptor: int) -> None:
     poll.register(descriptor, 0)
     poll.poll()
     time.sleep(_LAST_SECONDS)
+    end_children()
     os.killpg(0, signal.SIGKILL)
