@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import mlflow.artifacts
-import mlflow.pyfunc
+import orjson
 from mlflow.pyfunc import PyFuncModel
+from mlflow.pyfunc.scoring_server import load_model_with_mlflow_config
 
+from server.worker import strict_json
 from server.worker.entry import WorkerSpec
 
 # In characters of JSON; the description of the routes shows the example.
@@ -32,11 +34,14 @@ def fetch(spec: WorkerSpec) -> str:
 
 
 def load(path: str) -> PyFuncModel:
-    """Load the model at a local path; runs the model's code, which may raise anything."""
+    """Load the model at a local path; runs the model's code, which may raise anything.
+
+    The variable `SERVING_MODEL_CONFIG` holds the model's configuration, as JSON.
+    """
     # Models may ask whether they serve; MLflow's own scoring server says so by this variable
     # (mlflow/pyfunc/scoring_server/__init__.py).
     os.environ["_MLFLOW_IS_IN_SERVING_ENVIRONMENT"] = "true"
-    model: PyFuncModel = mlflow.pyfunc.load_model(path)
+    model: PyFuncModel = load_model_with_mlflow_config(path)  # type: ignore[no-untyped-call]
     return model
 
 
@@ -56,5 +61,15 @@ def describe(model: PyFuncModel, example: str | None) -> dict[str, Any]:
         "flavors": sorted(metadata.flavors),
         "signature": signature,
         "from_type_hint": metadata._is_signature_from_type_hint(),
-        "example": json.loads(example) if example and len(example) <= _LARGEST_EXAMPLE else None,
+        "example": _readable(example) if example is not None else None,
     }
+
+
+def _readable(example: str) -> Any:
+    """The example as it can be shown, or None where it can't."""
+    if len(example) > _LARGEST_EXAMPLE:
+        return None
+    try:
+        return orjson.loads(strict_json.dumps(json.loads(example)))
+    except (ValueError, RecursionError):
+        return None

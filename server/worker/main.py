@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import os
 import select
 import signal
@@ -19,7 +18,7 @@ from types import FrameType
 
 import threadpoolctl
 
-from server.worker import logs
+from server.worker import logs, strict_json
 from server.worker.batching import Predictor
 from server.worker.channel import Channel
 from server.worker.descendants import become_reaper, end_children
@@ -27,6 +26,7 @@ from server.worker.entry import WorkerSpec
 from server.worker.frames import Kind
 from server.worker.loading import describe, fetch, load
 from server.worker.protocol import Protocol
+from server.worker.protocol.errors import describe as describe_error
 from server.worker.rehearsal import rehearse, serving_example
 
 LOADING_NICENESS = 10
@@ -35,7 +35,15 @@ _COORDINATED = (signal.SIGINT, signal.SIGTERM)
 # What the process gets to end by itself once the gateway has closed its end.
 _LAST_SECONDS = 2.0
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+# Read by libraries that the model may load only now; the fork server has set them to 1.
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
 
 
 def run(sock: socket.socket, output: Connection, spec: WorkerSpec) -> None:
@@ -107,7 +115,7 @@ def _load(channel: Channel, spec: WorkerSpec) -> tuple[Predictor, list[bytes]]:
         "merging_reason": rehearsed.proof.reason,
     }
     predictor = Predictor(protocol, rehearsed.proof.formats, spec.max_batch_rows)
-    return predictor, [json.dumps(ready).encode(), *rehearsed.replay.answers]
+    return predictor, [strict_json.dumps(ready), *rehearsed.replay.answers]
 
 
 def _enter(channel: Channel, phase: str) -> None:
@@ -116,13 +124,14 @@ def _enter(channel: Channel, phase: str) -> None:
 
 def _report_failure(channel: Channel, error: BaseException, spec: WorkerSpec) -> None:
     """Say why the model did not load. Paths of this machine are for the log only."""
-    message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    message, name = describe_error(error), type(error).__name__
+    message = name if message == name else f"{name}: {message}"
     report = {
         "error": message.replace(spec.directory, "<directory>"),
         "exception": "".join(traceback.format_exception(error)),
     }
     with contextlib.suppress(OSError):
-        channel.send(Kind.FAILED, json.dumps(report).encode())
+        channel.send(Kind.FAILED, strict_json.dumps(report))
 
 
 def _set_up_process(output: Connection, spec: WorkerSpec) -> None:
