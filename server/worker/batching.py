@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from server.worker import logs
 from server.worker.frames import Answer, Outcome
+from server.worker.merge_keys import MergeKeys
 from server.worker.protocol import (
     EncodingError,
     InvalidInput,
@@ -13,10 +14,14 @@ from server.worker.protocol import (
     Request,
     error_body,
 )
+from server.worker.together import Answered, Differs, by_merge_key, compare, predict_together
 
 # Merging is given up for good after this many merged predictions that failed although each
 # request alone was answered.
 _TROUBLE_LIMIT = 3
+
+# Few, so that a key is proved within one large batch, and the rest of that is merged.
+_TRIAL_ROWS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,28 +38,28 @@ class Predictor:
 
     Args:
         protocol: Reads, predicts and writes.
-        merge_formats: Request formats whose requests may share a prediction.
+        keys: Which requests may share a prediction.
         max_rows: Most rows in a merged prediction.
     """
 
-    def __init__(self, protocol: Protocol, merge_formats: frozenset[str], max_rows: int) -> None:
+    def __init__(self, protocol: Protocol, keys: MergeKeys, max_rows: int) -> None:
         self._protocol = protocol
-        self._merge_formats = merge_formats
+        self._keys = keys
         self._max_rows = max_rows
         self._trouble = 0
 
     @property
     def merges(self) -> bool:
         """Whether requests may still share a prediction."""
-        return bool(self._merge_formats)
+        return self._keys.any_merges
 
     def answer(self, parts: Sequence[memoryview]) -> Iterator[list[Answer]]:
-        """Answer the requests of a PREDICT frame, a group at a time, as soon as each is done."""
+        """Answer the requests of a PREDICT frame, some at a time, as soon as each is done."""
         members, refused = self._parse(parts)
         if refused:
             yield refused
         for group in self._groups(members):
-            yield self._predict_group(group)
+            yield from self._answer_group(group)
 
     def _parse(self, parts: Sequence[memoryview]) -> tuple[list[_Member], list[Answer]]:
         members: list[_Member] = []
@@ -73,41 +78,68 @@ class Predictor:
         return members, refused
 
     def _groups(self, members: list[_Member]) -> Iterator[list[_Member]]:
-        """Yield what is predicted together, in the order in which the first of each came."""
+        """Yield what may be predicted together, in the order in which the first of each came.
+
+        Requests of several rows are batches already, and stay alone: a model that drops rows of
+        one and doubles rows of the other would give the right number of rows to the wrong ones.
+        """
         groups: dict[object, list[_Member]] = {}
-        rows: dict[object, int] = {}
         for member in members:
             request = member.request
-            if request.merge_key is None or request.format not in self._merge_formats:
-                groups[object()] = [member]
-                continue
-            key: object = request.merge_key
-            count = request.rows or 0
-            if key in groups and rows[key] + count > self._max_rows:
-                # The group is full: it keeps its place under another name.
-                groups[object()] = groups.pop(key)
-            groups.setdefault(key, []).append(member)
-            rows[key] = count if len(groups[key]) == 1 else rows[key] + count
+            alone = request.merge_key is None or request.rows != 1
+            groups.setdefault(object() if alone else request.merge_key, []).append(member)
         yield from groups.values()
+
+    def _answer_group(self, group: list[_Member]) -> Iterator[list[Answer]]:
+        key = group[0].request.merge_key
+        while len(group) > 1 and self._keys.on_trial(key):
+            yield from self._try(group[:_TRIAL_ROWS])
+            group = group[_TRIAL_ROWS:]
+        most = self._max_rows if self._keys.merges(key) else 1
+        for start in range(0, len(group), most):
+            yield self._predict_group(group[start : start + most])
+
+    def _try(self, group: list[_Member]) -> Iterator[list[Answer]]:
+        """Answer requests on trial, then see whether together they would have got the same.
+
+        Each has its answer before that, and waits for nothing.
+        """
+        answered = []
+        for member in group:
+            answer = self._predict_alone(member)
+            yield [answer]
+            if answer.outcome is Outcome.OK:
+                answered.append(Answered(member.request, answer.body))
+        key = group[0].request.merge_key
+        # Backwards as well: a model that sorts might get them sorted.
+        some = by_merge_key(answered).get(key, [])[: self._max_rows // 2]
+        if len(some) < 2:
+            return
+        try:
+            self._keys.agree(key, compare(self._protocol, [*some, *reversed(some)]), len(some))
+        except Differs as difference:
+            self._keys.bar(key)
+            logs.log.debug("merging barred: %s", difference)
 
     def _predict_group(self, group: list[_Member]) -> list[Answer]:
         if len(group) == 1:
             return [self._predict_alone(group[0])]
+        requests = [member.request for member in group]
         try:
-            requests = [member.request for member in group]
-            merged = self._protocol.merge(requests)
-            counts = [request.rows or 0 for request in requests]
-            shares = self._protocol.split(self._protocol.predict(merged), counts)
-            return [
-                Answer(member.index, 200, Outcome.OK, self._protocol.encode(member.request, share))
-                for member, share in zip(group, shares, strict=True)
-            ]
-        except (Exception, SystemExit) as error:
-            # One bad row must not spoil its neighbours' answers.
-            answers = [self._predict_alone(member) for member in group]
-            if all(answer.outcome is Outcome.OK for answer in answers):
-                self._note_trouble(error)
-            return answers
+            kind, bodies = predict_together(self._protocol, requests)
+            if self._keys.fits(requests[0].merge_key, kind):
+                return [
+                    Answer(member.index, 200, Outcome.OK, body)
+                    for member, body in zip(group, bodies, strict=True)
+                ]
+            problem = "together, the rows got an answer of another kind than before"
+        except BaseException as error:
+            problem = f"{type(error).__name__}: {error}"
+        # One row must not spoil its neighbours' answers.
+        answers = [self._predict_alone(member) for member in group]
+        if all(answer.outcome is Outcome.OK for answer in answers):
+            self._note_trouble(problem)
+        return answers
 
     def _predict_alone(self, member: _Member) -> Answer:
         with logs.request_id(member.request_id):
@@ -116,35 +148,23 @@ class Predictor:
                 body = self._protocol.encode(member.request, predictions)
             except InvalidInput as error:
                 return _refusal(member.index, error)
-            except (ModelError, SystemExit) as error:
-                cause = error.__cause__ or error
-                logs.log.error("prediction_failed", exc_info=cause)
-                message = str(error) or type(cause).__name__
-                if isinstance(error, SystemExit):
-                    message = "the model ended the process"
-                return Answer(
-                    member.index, 400, Outcome.MODEL_ERROR, error_body("BAD_REQUEST", message)
-                )
+            except ModelError as error:
+                logs.log.error("prediction_failed", exc_info=error.__cause__ or error)
+                body = error_body("BAD_REQUEST", error.message)
+                return Answer(member.index, 400, Outcome.MODEL_ERROR, body)
             except EncodingError as error:
                 logs.log.error("prediction_failed", exc_info=error)
-                return Answer(
-                    member.index,
-                    500,
-                    Outcome.INTERNAL_ERROR,
-                    error_body("INTERNAL_ERROR", str(error)),
-                )
-            except Exception as error:
+                body = error_body("INTERNAL_ERROR", str(error))
+                return Answer(member.index, 500, Outcome.INTERNAL_ERROR, body)
+            except BaseException as error:
                 return _internal_error(member.index, member.request_id, error)
         return Answer(member.index, 200, Outcome.OK, body)
 
-    def _note_trouble(self, error: BaseException) -> None:
+    def _note_trouble(self, problem: str) -> None:
         self._trouble += 1
         if self._trouble == _TROUBLE_LIMIT:
-            self._merge_formats = frozenset()
-            logs.log.warning(
-                "merging_turned_off",
-                extra={"fields": {"error": f"{type(error).__name__}: {error}"}},
-            )
+            self._keys.bar_all()
+            logs.log.warning("merging_turned_off", extra={"fields": {"error": problem}})
 
 
 def _refusal(index: int, error: InvalidInput) -> Answer:
@@ -152,7 +172,7 @@ def _refusal(index: int, error: InvalidInput) -> Answer:
     return Answer(index, error.status, Outcome.INVALID_INPUT, body)
 
 
-def _internal_error(index: int, request_id: str, error: Exception) -> Answer:
+def _internal_error(index: int, request_id: str, error: BaseException) -> Answer:
     with logs.request_id(request_id):
         logs.log.error("prediction_failed", exc_info=error)
     body = error_body("INTERNAL_ERROR", "the answer could not be made; the server's log says why")

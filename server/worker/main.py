@@ -114,7 +114,7 @@ def _load(channel: Channel, spec: WorkerSpec) -> tuple[Predictor, list[bytes]]:
         "merged_formats": sorted(rehearsed.proof.formats),
         "merging_reason": rehearsed.proof.reason,
     }
-    predictor = Predictor(protocol, rehearsed.proof.formats, spec.max_batch_rows)
+    predictor = Predictor(protocol, rehearsed.proof.keys, spec.max_batch_rows)
     return predictor, [strict_json.dumps(ready), *rehearsed.replay.answers]
 
 

@@ -1,153 +1,218 @@
 """Showing that a model treats each row by itself, so that requests may share a prediction."""
 
-import json
-import math
+import contextlib
+import itertools
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import orjson
+from server.worker.forms import in_each_form
+from server.worker.merge_keys import MergeKeys
+from server.worker.protocol import (
+    AnswerKind,
+    EncodingError,
+    InvalidInput,
+    ModelError,
+    Protocol,
+    Request,
+)
+from server.worker.together import Answered, Differs, compare, widest
+from server.worker.variations import Row, vary
 
-from server.worker.protocol import EncodingError, InvalidInput, ModelError, Protocol, Request
-from server.worker.variations import MOST_ROWS, Row, vary
-
-FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
-
-_FEWEST_ROWS = 3
-_MOST_MERGED = 64
-# What the proof of one format may cost; a slow model gets fewer rows, a very slow one no proof.
+# What the proof may cost altogether; a slow model gets fewer rows, a very slow one no proof.
 _SECONDS = 2.0
-# Libraries add up in another order for other sizes of input.
-_RELATIVE = 1e-5
-_ABSOLUTE = 1e-8
+_ROWS = 16
+_FEWEST_ROWS = 3
+# Fewer than these of what a client happened to send are left to trials.
+_FEWEST_RECORDED = 8
+# Of the time, for predicting rows alone. The rest is for predicting them together, in so many
+# orders.
+_SHARE_ALONE = 1 / 3
+_ORDERS = 5
+_MOST_TOGETHER = 64
+
+_SAFE = "rows predicted together gave what each gave alone: merging is safe"
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """Which formats' requests may be merged, and why those, in words for `/info`."""
+    """What may be merged.
 
+    Attributes:
+        keys: Which requests may share predictions.
+        formats: The request formats of those that were tried.
+        reason: Why those, in words for `/info`.
+    """
+
+    keys: MergeKeys
     formats: frozenset[str]
     reason: str
 
+    @classmethod
+    def nothing(cls, reason: str) -> "Proof":
+        """No requests may share predictions."""
+        return cls(MergeKeys(), frozenset(), reason)
 
-def prove(protocol: Protocol, rows: Sequence[Row]) -> Proof:
+
+class _Undecided(Exception):
+    """It can't be told of this form; the message says why."""
+
+
+class _TooSlow(Exception):
+    """There is no time left for this form, nor for those after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Proved:
+    """A form that is proved: what was answered to which of the rows, and the kind of answer."""
+
+    members: dict[int, Answered]
+    kind: AnswerKind
+
+
+def prove(
+    protocol: Protocol,
+    rows: Sequence[Row],
+    recorded: Mapping[Hashable, Sequence[Answered]],
+    most_rows: int,
+) -> Proof:
     """Predict rows alone and together, in several orders and numbers, and compare.
+
+    It takes some two seconds at most.
 
     Args:
         protocol: The model.
         rows: At least one row that the model takes.
+        recorded: Real requests of one row each, and what the model answered, by merge key.
+        most_rows: Most rows in one prediction, at least 2.
     """
-    proved = []
+    deadline = time.monotonic() + _SECONDS
+    proved: list[_Proved] = []
+    keys = MergeKeys()
+    formats: set[str] = set()
     reason = "no request format of this model can be merged"
-    for format_ in FORMATS:
-        bodies = [_body(format_, row) for row in vary(rows, MOST_ROWS)]
-        requests = [r for body in bodies if body and (r := _mergeable(protocol, body))]
-        if len(requests) < _FEWEST_ROWS:
-            continue
-        problem = _compare(protocol, requests)
-        if problem is None:
-            proved.append(format_)
-        elif problem is not _UNUSABLE:
-            # What looks across rows in one format does so in all.
-            return Proof(frozenset(), problem)
-        else:
-            reason = problem
-    if not proved:
-        return Proof(frozenset(), reason)
-    return Proof(
-        frozenset(proved), "rows predicted together gave what each gave alone: merging is safe"
-    )
-
-
-_UNUSABLE = "the model answers too few variations of its example to tell"
-
-
-def _body(format_: str, row: Row) -> bytes | None:
-    """A request for one row in a format, or None where the format can't hold such a row."""
-    if format_ == "dataframe_split":
-        if not isinstance(row, dict):
-            return None
-        return _json({format_: {"columns": list(row), "data": [list(row.values())]}})
-    if format_ == "dataframe_records" and not isinstance(row, dict):
-        return None
-    return _json({format_: [row]})
-
-
-def _json(document: Any) -> bytes:
-    return json.dumps(document).encode()
-
-
-def _mergeable(protocol: Protocol, body: bytes) -> Request | None:
     try:
-        request = protocol.parse("application/json", body)
-    except InvalidInput:
-        return None
-    return request if request.merge_key is not None and request.rows == 1 else None
+        for requests in in_each_form(protocol, vary(rows, _ROWS)):
+            first = next(filter(None, requests))
+            if keys.merges(first.merge_key):
+                continue
+            try:
+                form = _prove_form(protocol, requests, proved, most_rows, deadline)
+            except _Undecided as undecided:
+                reason = str(undecided)
+                continue
+            proved.append(form)
+            keys.prove(first.merge_key, form.kind)
+            formats.add(first.format)
+    except _TooSlow:
+        reason = "a prediction takes too long to try merging"
+    except Differs as difference:
+        # What looks across rows in one format does so in all.
+        return Proof.nothing(str(difference))
+    if not proved:
+        return Proof.nothing(reason)
+    with contextlib.suppress(_TooSlow):
+        _prove_recorded(protocol, recorded, keys, most_rows, deadline)
+    return Proof(keys, frozenset(formats), _SAFE)
 
 
-def _compare(protocol: Protocol, requests: list[Request]) -> str | None:
-    """Return why the requests may not be merged, or None if they may."""
-    started = time.monotonic()
-    alone: list[tuple[Request, Any]] = []
-    for request in requests:
-        if alone and time.monotonic() - started > _SECONDS / 2:
-            break
-        try:
-            alone.append((request, _value(protocol, request, protocol.predict(request))))
-        except (InvalidInput, ModelError, EncodingError, SystemExit):
-            # A made-up value that this model does not know.
+def _prove_form(
+    protocol: Protocol,
+    requests: Sequence[Request | None],
+    proved: Sequence[_Proved],
+    most_rows: int,
+    deadline: float,
+) -> _Proved:
+    for other in proved:
+        if _same_inputs(protocol, other.members, requests):
+            # The model can't tell the two forms apart.
+            return other
+    members = _answer_alone(protocol, requests, deadline)
+    return _Proved(members, _compare_orders(protocol, [*members.values()], most_rows, deadline))
+
+
+def _prove_recorded(
+    protocol: Protocol,
+    recorded: Mapping[Hashable, Sequence[Answered]],
+    keys: MergeKeys,
+    most_rows: int,
+    deadline: float,
+) -> None:
+    """Prove, or bar, what clients send and no example is like."""
+    for key, members in recorded.items():
+        if keys.merges(key) or len(members) < _FEWEST_RECORDED:
             continue
-    if time.monotonic() - started > _SECONDS * 2:
-        return "a prediction takes too long to try merging"
-    # Only what merges with the first: a varied value may have become another JSON type.
-    key = alone[0][0].merge_key if alone else None
-    alone = [pair for pair in alone if pair[0].merge_key == key]
-    if len(alone) < _FEWEST_ROWS:
-        return _UNUSABLE
-    for order in _orders(len(alone)):
-        members = [alone[index] for index in order]
-        problem = _compare_merged(protocol, members)
-        if problem is not None:
-            return problem
-    for request, expected in alone:
-        if not _same(_value(protocol, request, protocol.predict(request)), expected):
-            return "the model answers the same request differently each time"
-    return None
+        try:
+            keys.prove(key, _compare_orders(protocol, members, most_rows, deadline))
+        except Differs:
+            keys.bar(key)
+
+
+def _same_inputs(
+    protocol: Protocol, members: Mapping[int, Answered], requests: Sequence[Request | None]
+) -> bool:
+    """Whether the model gets the same input for requests as for those that were answered, for
+    some of them alone and for all together."""
+    others = [member.request for member in members.values()]
+    same_rows = [request for place in members if (request := requests[place])]
+    if len(same_rows) < len(others):
+        return False
+    pairs = [
+        *itertools.islice(zip(same_rows, others, strict=True), _FEWEST_ROWS),
+        (protocol.merge(same_rows), protocol.merge(others)),
+    ]
+    try:
+        return all(itertools.starmap(protocol.same_input, pairs))
+    except Exception:
+        # Predicting will tell why it can't be converted.
+        return False
+
+
+def _answer_alone(
+    protocol: Protocol, requests: Sequence[Request | None], deadline: float
+) -> dict[int, Answered]:
+    """Return the answers by the request's place, without those that the model would not answer:
+    it need not know a made-up value."""
+    started = now = time.monotonic()
+    until = started + (deadline - started) * _SHARE_ALONE
+    answered: dict[int, Answered] = {}
+    tried = 0
+    for place, request in enumerate(requests):
+        if request is None or (len(answered) >= _FEWEST_ROWS and now > until):
+            continue
+        tried += 1
+        with contextlib.suppress(InvalidInput, ModelError, EncodingError):
+            body = protocol.encode(request, protocol.predict(request))
+            answered[place] = Answered(request, body)
+        now = time.monotonic()
+        ahead = max(_FEWEST_ROWS - len(answered), 0) + _ORDERS
+        if now + (now - started) / tried * ahead > deadline:
+            raise _TooSlow
+    if len(answered) < _FEWEST_ROWS:
+        raise _Undecided("the model answers too few variations of its example to tell")
+    return answered
+
+
+def _compare_orders(
+    protocol: Protocol, members: Sequence[Answered], most_rows: int, deadline: float
+) -> AnswerKind:
+    kind: AnswerKind | None = None
+    seconds_per_row = 0.0
+    for order in _orders(len(members)):
+        some = [members[place] for place in order[:most_rows]]
+        started = time.monotonic()
+        if started + seconds_per_row * len(some) > deadline:
+            raise _TooSlow
+        kind = widest(kind, compare(protocol, some))
+        seconds_per_row = (time.monotonic() - started) / len(some)
+    assert kind is not None
+    return kind
 
 
 def _orders(count: int) -> list[list[int]]:
-    everything = list(range(count))
+    """Which of `count` rows to predict together, the smallest numbers first."""
+    everything = [*range(count)]
     chance = random.Random(1)  # noqa: S311  # the same orders at every load
-    many = [chance.randrange(count) for _ in range(_MOST_MERGED)]
-    return [everything, everything[::-1], everything[:2], everything[-2:], many]
-
-
-def _compare_merged(protocol: Protocol, members: Sequence[tuple[Request, Any]]) -> str | None:
-    requests = [request for request, _ in members]
-    try:
-        shares = protocol.split(protocol.predict(protocol.merge(requests)), [1] * len(requests))
-    except Exception as error:
-        return f"the model fails on rows together that it answers alone: {type(error).__name__}"
-    for (request, expected), share in zip(members, shares, strict=True):
-        if not _same(_value(protocol, request, share), expected):
-            return "rows predicted together do not give what each gives alone"
-    return None
-
-
-def _value(protocol: Protocol, request: Request, predictions: Any) -> Any:
-    return orjson.loads(protocol.encode(request, predictions))
-
-
-def _same(left: Any, right: Any) -> bool:
-    """Whether two answers are equal, numbers within rounding."""
-    if type(left) is not type(right):
-        return False
-    if isinstance(left, dict):
-        return left.keys() == right.keys() and all(_same(left[k], right[k]) for k in left)
-    if isinstance(left, list):
-        return len(left) == len(right) and all(map(_same, left, right))
-    if isinstance(left, float):
-        return math.isclose(left, right, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE)
-    return bool(left == right)
+    many = [chance.randrange(count) for _ in range(_MOST_TOGETHER)]
+    return [everything[:2], everything[-2:], everything, everything[::-1], many]

@@ -1,15 +1,25 @@
 """What a version must show before anyone meets it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mlflow.models.utils import convert_input_example_to_serving_input
 from mlflow.pyfunc import PyFuncModel
 
 from server.worker.entry import WorkerSpec
-from server.worker.proof import FORMATS, Proof, prove
-from server.worker.protocol import EncodingError, InvalidInput, ModelError, Protocol
+from server.worker.merge_keys import MergeKeys
+from server.worker.proof import Proof, prove
+from server.worker.protocol import (
+    FORMATS,
+    EncodingError,
+    InvalidInput,
+    ModelError,
+    Protocol,
+)
 from server.worker.replay import Replay, replay
+from server.worker.together import Answered, by_merge_key
 from server.worker.variations import row_of_signature, rows_of_example
+from server.worker.warming import warm
 
 _DIFFERENCES_NAMED = 3
 
@@ -56,7 +66,10 @@ def rehearse(
     if replayed.differences and spec.rehearse:
         raise RehearsalFailed(_first(replayed.differences))
     rehearsed = int(example is not None and spec.rehearse)
-    return Rehearsed(rehearsed, replayed, _proof(protocol, model, example, spec))
+    recorded = by_merge_key(replayed.answered)
+    proof = _proof(protocol, model, example, recorded, spec)
+    warm(protocol, recorded, proof.keys, spec.max_batch_rows)
+    return Rehearsed(rehearsed, replayed, proof)
 
 
 def _first(differences: list[str]) -> str:
@@ -78,15 +91,27 @@ def serving_example(model: PyFuncModel, path: str) -> str | None:
     return example
 
 
-def _proof(protocol: Protocol, model: PyFuncModel, example: str | None, spec: WorkerSpec) -> Proof:
+def _proof(
+    protocol: Protocol,
+    model: PyFuncModel,
+    example: str | None,
+    recorded: Mapping[object, Sequence[Answered]],
+    spec: WorkerSpec,
+) -> Proof:
     if spec.batching == "off":
-        return Proof(frozenset(), "BATCHING=off")
+        return Proof.nothing("BATCHING=off")
+    if spec.max_batch_rows == 1:
+        return Proof.nothing("MAX_BATCH_ROWS=1")
     if spec.batching == "on":
-        return Proof(frozenset(FORMATS), "BATCHING=on")
-    if spec.merged_formats is not None:
-        return Proof(frozenset(spec.merged_formats), "proved by another worker")
-    rows = rows_of_example(example) if example is not None else []
-    rows = rows or row_of_signature(model)
-    if not rows:
-        return Proof(frozenset(), "no example, and none can be made from the signature")
-    return prove(protocol, rows)
+        return Proof(MergeKeys(everything=True), FORMATS, "BATCHING=on")
+    if spec.merged_formats == ():
+        return Proof.nothing("not proved by the first worker")
+    try:
+        rows = rows_of_example(example) if example is not None else []
+        rows = rows or row_of_signature(model)
+        if not rows:
+            return Proof.nothing("no example, and none can be made from the signature")
+        return prove(protocol, rows, recorded, spec.max_batch_rows)
+    except BaseException as error:
+        # A version serves as well without.
+        return Proof.nothing(f"trying it failed: {type(error).__name__}")

@@ -1,15 +1,15 @@
 """Replaying real requests in a candidate, and comparing with what was answered before."""
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from server.worker import logs
 from server.worker.entry import RecordedRequest
-from server.worker.protocol import EncodingError, InvalidInput, ModelError, Protocol
+from server.worker.protocol import EncodingError, InvalidInput, ModelError, Protocol, Request
+from server.worker.together import Answered
 
 _DIFFERENCES_LOGGED = 3
 
@@ -20,12 +20,14 @@ class Replay:
 
     Attributes:
         answers: The candidate's answers, in the order of the requests; empty where it had none.
-        changed: How many differ from what was answered before.
+        answered: The requests that it answered.
+        changed: How many answers differ from what was answered before.
         differences: Why the candidate must not serve, in words without anyone's data; empty if it
             may.
     """
 
     answers: list[bytes]
+    answered: list[Answered]
     changed: int
     differences: list[str]
 
@@ -33,12 +35,15 @@ class Replay:
 def replay(protocol: Protocol, requests: Sequence[RecordedRequest]) -> Replay:
     """Answer each request by itself and compare."""
     answers: list[bytes] = []
+    answered: list[Answered] = []
     changed = 0
     differences: list[str] = []
     for number, recorded in enumerate(requests, 1):
-        answer, difference = _answer(protocol, recorded)
+        request, answer, difference = _answer(protocol, recorded)
         answers.append(answer)
         changed += answer != recorded.answer
+        if request is not None:
+            answered.append(Answered(request, answer))
         if difference is None:
             continue
         differences.append(f"request {number} of {len(requests)}: {difference}")
@@ -49,32 +54,42 @@ def replay(protocol: Protocol, requests: Sequence[RecordedRequest]) -> Replay:
                 "new_answer": answer[:2000],
             }
             logs.log.debug("rehearsal_difference", extra={"fields": fields})
-    return Replay(answers, changed, differences)
+    return Replay(answers, answered, changed, differences)
 
 
-def _answer(protocol: Protocol, recorded: RecordedRequest) -> tuple[bytes, str | None]:
+def _answer(
+    protocol: Protocol, recorded: RecordedRequest
+) -> tuple[Request | None, bytes, str | None]:
+    """Return the request if it is answered, the answer, and what is worse about it."""
     try:
         request = protocol.parse(str(recorded.content_type, "latin-1"), recorded.body)
         answer = protocol.encode(request, protocol.predict(request))
     except ModelError as error:
-        return b"", f"the model raises {type(error.__cause__).__name__}"
-    except SystemExit:
-        return b"", "the model raises SystemExit"
+        return None, b"", f"the model raises {type(error.__cause__).__name__}"
     except InvalidInput:
-        return b"", "refused as invalid input"
+        return None, b"", "refused as invalid input"
     except EncodingError as error:
-        return b"", f"the answer has no form in JSON: {error}"
-    return answer, _difference(_predictions(recorded.answer), _predictions(answer))
+        return None, b"", f"the answer has no form in JSON: {error}"
+    return request, answer, _difference(recorded.answer, answer)
+
+
+def _difference(old: bytes, new: bytes) -> str | None:
+    try:
+        return _worse(_predictions(old), _predictions(new))
+    except (ValueError, RecursionError):
+        # One of them is well-formed, but too deep or its numbers too long to be read here.
+        return None
 
 
 def _predictions(answer: bytes) -> Any:
-    value = orjson.loads(answer)
+    # Not with orjson: it refuses, or reads as something else, some of what `encode` writes.
+    value = json.loads(answer)
     if isinstance(value, dict) and list(value) == ["predictions"]:
         return value["predictions"]
     return value
 
 
-def _difference(old: Any, new: Any) -> str | None:
+def _worse(old: Any, new: Any) -> str | None:
     """What is worse about `new`: a value of another kind is a matter of taste, but a missing row
     or a missing value is not."""
     if isinstance(old, list) and isinstance(new, list) and len(old) != len(new):

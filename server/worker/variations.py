@@ -12,33 +12,45 @@ from mlflow.types.schema import ColSpec
 Row = dict[str, Any] | list[Any] | Any
 """A record, a list of values, or a single value."""
 
-MOST_ROWS = 16
-
 _WORDS = ("good", "bad", "market", "team", "new", "vote", "data", "never", "wins", "falls")
 _MAGNITUDES = (1, -1, 2, 0, 3, 10, -7, 100, 5, 25, -40, 1000, 12, 4, 60, 8)
+# Which variation has empty texts: many a model takes these for missing, and fills them.
+_EMPTY = 5
 
 
 def rows_of_example(example: str) -> list[Row]:
-    """Return the rows in a serving input example, empty if it is not made of rows of scalars.
+    """Return the rows in a serving input example, empty if it is not made of rows.
 
     Args:
-        example: A JSON body for `/invocations`.
+        example: A JSON body for `/invocations`. It may hold NaN, as MLflow writes it; that counts
+            as null.
     """
-    document = json.loads(example)
+    document = json.loads(example, parse_constant=lambda _: None)
     if not isinstance(document, dict):
         return []
     if isinstance(split := document.get("dataframe_split"), dict):
-        columns, data = split.get("columns"), split.get("data")
-        if columns is None or not isinstance(data, list):
-            return []
-        return [dict(zip(columns, row, strict=True)) for row in data]
+        return _rows_of_split(split.get("columns"), split.get("data"))
     for key in ("dataframe_records", "instances", "inputs"):
         table = document.get(key)
         if isinstance(table, list):
             return table
-        if isinstance(table, dict) and all(isinstance(v, list) for v in table.values()):
-            return [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+        if isinstance(table, dict):
+            return _rows_of_columns(table)
     return []
+
+
+def _rows_of_split(columns: Any, data: Any) -> list[Row]:
+    if not isinstance(columns, list) or not isinstance(data, list):
+        return []
+    rows = [row for row in data if isinstance(row, list) and len(row) == len(columns)]
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def _rows_of_columns(table: dict[str, Any]) -> list[Row]:
+    columns = table.values()
+    if not all(isinstance(column, list) for column in columns) or len({*map(len, columns)}) != 1:
+        return []
+    return [dict(zip(table, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def row_of_signature(model: PyFuncModel) -> list[Row]:
@@ -49,14 +61,16 @@ def row_of_signature(model: PyFuncModel) -> list[Row]:
         return []
     row: dict[str, Any] = {}
     for column in signature.inputs.inputs:
-        value = _VALUES.get(column.type) if isinstance(column, ColSpec) else None
+        # Types of arrays, objects and maps can't be looked up: they have no hash.
+        known = isinstance(column, ColSpec) and isinstance(column.type, DataType)
+        value = _VALUES.get(column.type) if known else None
         if value is None:
             return []
         row[column.name] = value
     return [row]
 
 
-_VALUES: dict[object, Any] = {
+_VALUES: dict[DataType, Any] = {
     DataType.string: "new market data",
     DataType.double: 1.5,
     DataType.float: 1.5,
@@ -85,6 +99,8 @@ def _vary(value: Any, number: int, chance: random.Random) -> Any:
     if isinstance(value, bool):
         return chance.random() < 0.5
     if isinstance(value, str):
+        if number == _EMPTY:
+            return ""
         words = value.split()[:20] + chance.sample(_WORDS, 3)
         chance.shuffle(words)
         return " ".join(words)

@@ -1,93 +1,18 @@
 """Requests that share a prediction get the answers that each gets alone."""
 
 import asyncio
-import json
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import aiohttp
-import numpy as np
-import pandas as pd
 import pytest
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types import DataType, ParamSchema, ParamSpec
 
+from tests.batching.clients import CLIENTS, NUMBER, NUMBER_EXAMPLE, REQUESTS_EACH, ask, numbers
+from tests.batching.conftest import Serve
 from tests.support.models import TEXT_SIGNATURE, SavedModels
 from tests.support.registry import Registry
 from tests.support.server import Server
-
-CLIENTS = 32
-REQUESTS_EACH = 8
-
-NUMBER = ModelSignature(inputs=Schema([ColSpec(DataType.double, "x")]))
-NUMBER_EXAMPLE = pd.DataFrame({"x": [1.5, 2.5]})
-
-
-@pytest.fixture(scope="module")
-def server(
-    tmp_path_factory: pytest.TempPathFactory, registry: Registry, saved: SavedModels
-) -> Iterator[Server]:
-    """A server that swaps when told to, and rehearses nothing from the test before."""
-    registry.create("batching")
-    registry.promote("batching", registry.add("batching", saved.saying("first")))
-    server = Server(
-        tmp_path_factory.mktemp("batching"),
-        MODEL_URI="models:/batching/Production",
-        MLFLOW_TRACKING_URI=registry.uri,
-        POLL_INTERVAL_SECONDS="0",
-        REHEARSAL_REQUESTS="0",
-    )
-    server.wait_healthy()
-    yield server
-    server.close()
-
-
-Serve = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def serve(server: Server, registry: Registry, saved: SavedModels) -> Serve:
-    """Saves a model, has the server serve it, and returns what /info says of batching."""
-
-    def serve(predict: str, **options: Any) -> dict[str, Any]:
-        registry.promote("batching", registry.add("batching", saved.save(predict, **options)))
-        assert server.reload().status == 200
-        batching: dict[str, Any] = server.get("/info").json["batching"]
-        return batching
-
-    return serve
-
-
-async def ask_all(url: str, bodies: Sequence[Any]) -> list[tuple[int, Any]]:
-    """Post each body from one of many clients at once; return status and answer of each."""
-    queue = list(enumerate(bodies))
-    answers: list[tuple[int, Any]] = [(0, None)] * len(bodies)
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector) as session:
-
-        async def client() -> None:
-            while queue:
-                number, body = queue.pop()
-                headers = {"Content-Type": "application/json"}
-                data = json.dumps(body)
-                async with session.post(url, data=data, headers=headers) as response:
-                    answers[number] = response.status, await response.json()
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(CLIENTS):
-                group.create_task(client())
-    return answers
-
-
-def ask(server: Server, bodies: Sequence[Any]) -> list[tuple[int, Any]]:
-    """`ask_all` for a test that is not asynchronous."""
-    return asyncio.run(ask_all(f"{server.url}/invocations", bodies))
-
-
-def numbers(seed: int = 0) -> list[float]:
-    """Different inputs, one for each request."""
-    generator = np.random.default_rng(seed)
-    return [float(x) for x in generator.normal(0, 100, CLIENTS * REQUESTS_EACH)]
 
 
 def test_a_model_that_treats_each_row_by_itself_is_merged(server: Server, serve: Serve) -> None:

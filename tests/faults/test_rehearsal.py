@@ -147,3 +147,26 @@ def test_how_many_answers_changed_is_told_and_logged(patient: Live) -> None:
     assert (answer.status, answer.json["answers_changed"]) == (200, "0 of 32")
     assert patient.swap_to(patient.add("good"))["answers_changed"] == "3 of 32"
     assert_nothing_private(server, mark)
+
+
+# What the server writes and strict parsers refuse, or read as something else.
+ODD = {
+    "half a surrogate pair": "'\\ud83d'",
+    "an integer beyond 64 bits": "10**30",
+    "deep nesting": "json.loads('[' * 400 + ']' * 400)",
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD.keys())
+def test_an_odd_answer_does_not_block_the_versions_after_it(patient: Live, odd: str) -> None:
+    patient.serve(
+        patient.saved.save(
+            f"import json; return [{odd} if t == 'odd' else 'fine' for t in model_input['text']]",
+            signature=ModelSignature(inputs=TEXT_SIGNATURE.inputs),
+        )
+    )
+    post_each(patient.server)
+    assert patient.server.predict(text("odd")).status == 200
+    answer = patient.server.reload()
+    assert (answer.status, answer.json["answers_changed"]) == (200, "0 of 32")
+    assert patient.swap_to(patient.add("fine"))["answers_changed"] == "1 of 32"

@@ -2,7 +2,7 @@
 
 `mlflow models serve` (mlflow/pyfunc/scoring_server/__init__.py, `invocations`) is what this has to
 agree with. A body becomes a `Request` (`parsing`), several requests one (`merging`), a request the
-model's input and answer (`predicting`), and an answer JSON (`encoding`).
+model's input (`inputs`) and answer (`predicting`), and an answer JSON (`encoding`).
 """
 
 from collections.abc import Sequence
@@ -10,14 +10,27 @@ from typing import Any
 
 from mlflow.pyfunc import PyFuncModel
 
+from server.worker.protocol.alike import alike
 from server.worker.protocol.encoding import encode
 from server.worker.protocol.errors import EncodingError, InvalidInput, ModelError, error_body
+from server.worker.protocol.inputs import InputBuilder
+from server.worker.protocol.kinds import AnswerKind, kind_of_answer
 from server.worker.protocol.merging import merge, split
-from server.worker.protocol.parsing import Request, parse
+from server.worker.protocol.parsing import FORMATS, Request, parse
 from server.worker.protocol.predicting import Predictor
 from server.worker.protocol.signature import InputSignature
 
-__all__ = ["EncodingError", "InvalidInput", "ModelError", "Protocol", "Request", "error_body"]
+__all__ = [
+    "FORMATS",
+    "AnswerKind",
+    "EncodingError",
+    "InvalidInput",
+    "ModelError",
+    "Protocol",
+    "Request",
+    "error_body",
+    "kind_of_answer",
+]
 
 
 class Protocol:
@@ -25,6 +38,7 @@ class Protocol:
 
     def __init__(self, model: PyFuncModel) -> None:
         self._signature = InputSignature.of(model)
+        self._inputs = InputBuilder(self._signature)
         self._predictor = Predictor(model, self._signature)
 
     def parse(self, content_type: str, body: bytes | memoryview) -> Request:
@@ -51,6 +65,16 @@ class Protocol:
             ModelError: the model raised.
         """
         return self._predictor.predict(request)
+
+    def same_input(self, left: Request, right: Request) -> bool:
+        """Tell whether the model gets the same input for two requests, merged or not, without
+        parameters.
+
+        Raises:
+            InvalidInput, MlflowException: one of them can't be converted.
+        """
+        (one, checked), (other, other_checked) = map(self._inputs.build, (left, right))
+        return checked == other_checked and alike(one, other)
 
     def split(self, predictions: Any, rows: Sequence[int]) -> list[Any]:
         """Cut the answer to a merged request into pieces of `rows` rows each.

@@ -1,0 +1,79 @@
+"""Requests that the rehearsal could not foresee are merged once they were seen to be safe."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.models import ModelSignature
+from mlflow.types import DataType, ParamSchema, ParamSpec
+
+from tests.batching.clients import NUMBER, NUMBER_EXAMPLE, ask, numbers
+from tests.batching.conftest import Serve
+from tests.support.server import Server
+
+FACTOR = ModelSignature(
+    inputs=NUMBER.inputs, params=ParamSchema([ParamSpec("factor", DataType.double, 1.0)])
+)
+
+
+@pytest.fixture
+def noting(serve: Serve, tmp_path: Path) -> Callable[[str], Callable[[], list[int]]]:
+    """Serves a model of an expression; the function that it returns says, and forgets, how many
+    rows each prediction with parameters had."""
+    path = tmp_path / "rows"
+    path.touch()
+
+    def noting(expression: str) -> Callable[[], list[int]]:
+        batching = serve(
+            f"""
+            if params["factor"] != 1.0:
+                with open({str(path)!r}, "a") as file:
+                    file.write(f"{{len(model_input)}}\\n")
+            x = model_input["x"]
+            return ({expression}).tolist()
+            """,
+            signature=FACTOR,
+            input_example=NUMBER_EXAMPLE,
+        )
+        assert batching["merging"] is True
+
+        def rows() -> list[int]:
+            lines = path.read_text().split()
+            path.write_text("")
+            return [*map(int, lines)]
+
+        return rows
+
+    return noting
+
+
+def bodies() -> list[Any]:
+    """Requests with a parameter that no example has."""
+    return [{"instances": [{"x": x}], "params": {"factor": 2.0}} for x in numbers()]
+
+
+def test_requests_with_parameters_are_merged_after_their_trial(
+    server: Server, noting: Callable[[str], Callable[[], list[int]]]
+) -> None:
+    rows = noting("x * params['factor']")
+    expected = [(200, {"predictions": [x * 2]}) for x in numbers()]
+    assert ask(server, bodies()) == expected
+    assert rows()[0] == 1
+    assert ask(server, bodies()) == expected
+    after = rows()
+    # Each request once, and several in one prediction.
+    assert sum(after) == len(bodies())
+    assert max(after) > 8
+
+
+def test_requests_that_differ_together_are_alone_for_good(
+    server: Server, noting: Callable[[str], Callable[[], list[int]]]
+) -> None:
+    rows = noting("x if params['factor'] == 1.0 else x - x.mean()")
+    expected = [(200, {"predictions": [0.0]})] * len(bodies())
+    assert ask(server, bodies()) == expected
+    tried = [count for count in rows() if count > 1]
+    assert len(tried) == 1
+    assert ask(server, bodies()) == expected
+    assert rows() == [1] * len(bodies())
