@@ -1,7 +1,7 @@
 """Which requests share predictions, as far as this worker knows."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from server.worker.protocol import AnswerKind
 from server.worker.together import Differs, widest
@@ -15,7 +15,7 @@ _MOST_KEYS = 256
 
 @dataclass(slots=True)
 class _Trial:
-    kind: AnswerKind | None = None
+    kinds: set[AnswerKind] = field(default_factory=set)
     predictions: int = 0
     requests: int = 0
 
@@ -72,19 +72,18 @@ class MergeKeys:
     def agree(self, key: Hashable, kind: AnswerKind, requests: int) -> None:
         """Note that a prediction of so many requests on trial gave what each got alone."""
         trial = self._trials.pop(key, None) or _Trial()
-        try:
-            trial.kind = widest(trial.kind, kind)
-        except Differs:
-            self.bar(key)
-            return
+        trial.kinds.add(kind)
         trial.predictions += 1
         trial.requests += requests
-        if trial.predictions >= _PREDICTIONS and trial.requests >= _REQUESTS:
-            self.prove(key, trial.kind)
+        if trial.predictions < _PREDICTIONS or trial.requests < _REQUESTS:
+            self._trials[key] = trial
+            if len(self._trials) > _MOST_KEYS:
+                self._trials.pop(next(iter(self._trials)))
             return
-        self._trials[key] = trial
-        if len(self._trials) > _MOST_KEYS:
-            self._trials.pop(next(iter(self._trials)))
+        try:
+            self.prove(key, widest(trial.kinds))
+        except Differs:
+            self.bar(key)
 
     def bar(self, key: Hashable) -> None:
         """Never let requests of this key share a prediction again."""

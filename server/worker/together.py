@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -64,16 +64,16 @@ def compare(protocol: Protocol, members: Sequence[Answered]) -> AnswerKind:
     return kind
 
 
-def widest(known: AnswerKind | None, kind: AnswerKind) -> AnswerKind:
-    """Return the wider of two kinds of answers that were right.
+def widest(kinds: Collection[AnswerKind]) -> AnswerKind:
+    """Return the widest of the kinds of answers that were right.
 
     Raises:
-        Differs: neither holds the other. Rows that call for either, together, could all get one.
+        Differs: it does not hold all others. Rows that call for either could, together, all get
+            one.
     """
-    if known is None or known <= kind:
-        return kind
-    if kind <= known:
-        return known
+    most = max(kinds, key=len)
+    if all(kind <= most for kind in kinds):
+        return most
     raise Differs("rows predicted together get answers of several types")
 
 
