@@ -30,7 +30,7 @@ def test_no_more_rows_are_merged(
         return int(seen)
 
     with ThreadPoolExecutor(24) as pool:
-        seen = list(pool.map(rows_seen, [1, 1, 3] * 8))
+        seen = list(pool.map(rows_seen, [1] * 24))
     assert max(seen) == MOST
     # A request of more rows is never cut.
     assert rows_seen(MOST + 3) == MOST + 3
