@@ -56,7 +56,7 @@ def test_demo_is_trained_and_served(stack: Stack) -> None:
     assert predict(stack, SENTIMENT) == (["positive"], "1")
 
 
-@pytest.mark.parametrize(("service", "port"), zip(MODEL_SERVERS, (5001, 5002), strict=True))
+@pytest.mark.parametrize(("service", "port"), [(CLASSIFICATION, 5001), (SENTIMENT, 5002)])
 def test_readmes_requests_are_answered_as_it_says(stack: Stack, service: str, port: int) -> None:
     example = examples()[port]
     answer, _ = post_json(f"{stack.url(service)}/invocations", example.body)
