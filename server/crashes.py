@@ -27,6 +27,10 @@ class CrashRecord:
             return 0.0
         return float(min(_LONGEST_PAUSE_SECONDS, 2 ** (len(self._times) - 2)))
 
+    def any_lately(self, now: float) -> bool:
+        """Whether there was a death in the last minute."""
+        return bool(self._times) and self._times[-1] > now - WINDOW_SECONDS
+
     @property
     def too_many(self) -> bool:
         """Whether the version should be given up."""

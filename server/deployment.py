@@ -262,7 +262,7 @@ class Deployment:
             # What no worker has begun with need not wait for the version that retires.
             retired.hand_over(candidate)
             self._lost_before += retired.workers_lost
-            if swap.version_changed:
+            if swap.version_changed and retired.sound:
                 self._previous = retired.model
             task = asyncio.get_running_loop().create_task(self._retire(retired))
             task.add_done_callback(self._retiring.discard)

@@ -88,6 +88,7 @@ class Dispatcher:
             refuse(call, error)
         self._queue.clear()
         self._batches.clear()
+        self.empty.set()
 
     def submit(self, content_type: bytes, request_id: bytes, body: bytes) -> Answered:
         """Queue a request; the future brings the worker's answer or a `ServingError`.
@@ -118,7 +119,13 @@ class Dispatcher:
         self._schedule()
 
     def take_answers(self, worker: WorkerProcess, answers: list[Answer]) -> None:
-        """Hand out what a worker answered of its first batch."""
+        """Hand out what a worker answered of its first batch.
+
+        Raises:
+            ValueError, LookupError: the answers are not those to a batch that it holds.
+        """
+        if not answers:
+            raise ValueError("a frame without an answer")
         batch = self._batches[worker][0]
         for answer in answers:
             call = batch.calls.pop(answer.place)
@@ -136,9 +143,14 @@ class Dispatcher:
 
         Args:
             merging: Whether it still merges requests.
+
+        Raises:
+            ValueError: it has not answered all.
         """
-        self._merging = merging
         batches = self._batches[worker]
+        if batches[0].calls:
+            raise ValueError(f"{len(batches[0].calls)} answers are missing")
+        self._merging = merging
         batches.popleft()
         if batches:
             self._begin(batches)

@@ -47,7 +47,8 @@ class Runner(web.AppRunner):
             deadline: Loop time.
         """
         left = deadline - asyncio.get_running_loop().time()
-        self._shutdown_timeout = max(left, _SHORTEST_SHUTDOWN_SECONDS)
+        # aiohttp waits so long for the handler, and once more for the connection.
+        self._shutdown_timeout = max(left, _SHORTEST_SHUTDOWN_SECONDS) / 2
         await self.cleanup()
 
     async def _make_server(self) -> web.Server:
@@ -71,7 +72,10 @@ class _Server(web.Server):
     def __init__(
         self, handler: Any, *, limits: Limits, invocations: Invocations | None, **options: Any
     ) -> None:
-        super().__init__(handler, request_factory=options.pop("request_factory"))
+        # What a client that has gone asked for is not predicted any more.
+        super().__init__(
+            handler, request_factory=options.pop("request_factory"), handler_cancellation=True
+        )
         self._limits = limits
         self._invocations = invocations
         self._options = options

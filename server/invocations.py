@@ -149,7 +149,7 @@ class Invocations:
                 return await request.read()
         except TimeoutError:
             raise web.HTTPRequestTimeout from None
-        except (web.RequestPayloadError, ClientPayloadError) as error:
+        except (web.RequestPayloadError, ClientPayloadError, ConnectionError) as error:
             raise web.HTTPBadRequest(reason="the body can't be read") from error
 
 

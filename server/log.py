@@ -38,6 +38,8 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
     # What it warns of (a poll still under way when the next is due) is how the watcher works.
     logging.getLogger("apscheduler").setLevel(max(root.level, logging.ERROR))
     logging.captureWarnings(True)
+    # A line that can't be written is lost: standard error is for settings that can't be used.
+    logging.raiseExceptions = False
 
 
 def _own_standard_output() -> TextIO:

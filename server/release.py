@@ -96,6 +96,11 @@ class Release:
         return sum(worker.state in (State.IDLE, State.BUSY) for worker in self._workers)
 
     @property
+    def sound(self) -> bool:
+        """Whether none of its workers has died in the last minute."""
+        return not self._crashes.any_lately(self._loop.time())
+
+    @property
     def waiting(self) -> int:
         """How many requests no worker has taken yet."""
         return self._dispatcher.waiting
@@ -173,7 +178,7 @@ class Release:
         return WorkerSpec(
             load_uri=self.model.load_uri,
             directory=str(self._directory),
-            path=self.ready.path if self.ready else None,
+            path=self._path(),
             log_level=settings.log_level,
             threads=self._threads,
             batching=settings.batching,
@@ -182,6 +187,10 @@ class Release:
             rehearse=self._rehearse,
             recorded=recorded,
         )
+
+    def _path(self) -> str | None:
+        """Where the version's files are, if they have been fetched and nobody has removed them."""
+        return self.ready.path if self.ready and Path(self.ready.path).exists() else None
 
     def _worker_lost(self, worker: WorkerProcess) -> None:
         """Have another worker answer what this one held, and start one in its place."""

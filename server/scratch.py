@@ -37,6 +37,8 @@ class Scratch:
         self._releases += 1
         safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in label)
         directory = self.path / f"{self._releases}-{safe}"
+        # Whoever cleans up temporary files may have removed it.
+        self.path.mkdir(mode=0o700, exist_ok=True)
         directory.mkdir(mode=0o700)
         return directory
 

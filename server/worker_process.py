@@ -160,7 +160,12 @@ class WorkerProcess(asyncio.Protocol):
         await asyncio.wait([self._ready], timeout=timeout)
         if not self._ready.done():
             raise LoadFailed(self._phase, f"not done after {timeout:g} s")
-        return self._ready.result()
+        ready = self._ready.result()
+        if self.state is State.ENDED:
+            # In the same turn of the loop as it said so; nobody may be sent to it.
+            raise LoadFailed(self._phase, "the worker process ended as soon as it was ready")
+        self.state = State.IDLE
+        return ready
 
     def send(self, parts: Sequence[bytes]) -> None:
         """Send a batch: content type, request id and body of each request. One that holds a batch
@@ -245,7 +250,6 @@ class WorkerProcess(asyncio.Protocol):
         elif kind is Kind.READY:
             fields = orjson.loads(parts[0])
             self._ready.set_result(Ready(**fields, answers=tuple(map(bytes, parts[1:]))))
-            self.state = State.IDLE
         elif kind is Kind.FAILED:
             report = orjson.loads(parts[0])
             self._fail(report["error"], {"exception": report["exception"]})

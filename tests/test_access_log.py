@@ -51,4 +51,4 @@ def test_a_request_is_logged_under_the_id_that_its_answer_has(
     assert line["remote"] == "127.0.0.1"
     assert line["bytes_sent"] >= len(answer.body)
     assert 0 <= line["seconds"] < 10
-    assert len(server.find("request", mark)) == 1
+    assert len(server.find("request", mark, path=path.partition("?")[0], method=method)) == 1

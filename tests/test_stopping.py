@@ -3,6 +3,7 @@ process is left behind."""
 
 import os
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -98,7 +99,10 @@ def test_a_prediction_that_hangs_does_not_keep_it_from_ending(
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(server.predict, {"instances": ["/there/is/no/such/file"]})
         wait_until(lambda: is_busy(server), "a worker predicts")
+        began = time.monotonic()
         assert server.stop() == 0
+        # A worker that does not end by itself gets 4 s.
+        assert time.monotonic() - began < 6
         assert call.result().status == 503
         assert call.result().headers["retry-after"]
     wait_until(lambda: ended(family), "no process is left", 5)

@@ -58,6 +58,9 @@ def _look_up(uri: ModelUri) -> ModelVersion:
 
 
 def _ask(uri: ModelUri) -> ModelVersion:
+    if uri.form is Form.LOCATION:
+        # Without a client: that would make a database of its own where no registry is named.
+        return ModelVersion(load_uri=uri.text, source=uri.text)
     client = MlflowClient()
     if uri.form is Form.MODEL_ID:
         logged = client.get_logged_model(uri.selector)
@@ -73,8 +76,6 @@ def _ask(uri: ModelUri) -> ModelVersion:
         run = client.get_run(uri.selector)
         _expect(run.info.run_id)
         return ModelVersion(load_uri=uri.text, source=uri.text, run_id=run.info.run_id)
-    if uri.form is Form.LOCATION:
-        return ModelVersion(load_uri=uri.text, source=uri.text)
     found = _registered(client, uri)
     return ModelVersion(
         load_uri=_load_uri(found),

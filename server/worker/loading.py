@@ -25,7 +25,7 @@ def fetch(spec: WorkerSpec) -> str:
     if spec.path is not None:
         return spec.path
     destination = Path(spec.directory) / "model"
-    destination.mkdir(mode=0o700)
+    destination.mkdir(mode=0o700, parents=True, exist_ok=True)
     # With a destination of its own: without one, MLflow leaves a temporary directory behind.
     path: str = mlflow.artifacts.download_artifacts(
         artifact_uri=spec.load_uri, dst_path=str(destination)

@@ -7,8 +7,12 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 _RECORD_SEPARATOR = "\x1e"
+
+# The gateway cuts longer lines, and would not know them for a record.
+_LONGEST_LINE = 15 * 1024
 
 _request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
 
@@ -22,7 +26,7 @@ class RecordHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            fields = {
+            fields: dict[str, Any] = {
                 "event": record.getMessage(),
                 "level": record.levelname.lower(),
                 "logger": record.name,
@@ -33,12 +37,25 @@ class RecordHandler(logging.Handler):
                 fields["exception"] = "".join(traceback.format_exception(*record.exc_info))
             if extra := getattr(record, "fields", None):
                 fields["fields"] = extra
-            line = json.dumps(fields, default=str)
+            line = _within(fields, _LONGEST_LINE)
             # One write, so that nothing the model prints gets in between.
             sys.stdout.write(f"{_RECORD_SEPARATOR}{line}\n")
             sys.stdout.flush()
         except Exception:
             self.handleError(record)
+
+
+def _within(fields: dict[str, Any], longest: int) -> str:
+    """The record as JSON, its longest texts cut: a message at its end, a traceback at its start."""
+    allowed = longest
+    while len(line := json.dumps(fields, default=str)) > longest and allowed > 1:
+        allowed //= 2
+        fields = {**fields, "event": str(fields["event"])[:allowed]}
+        if "exception" in fields:
+            fields["exception"] = str(fields["exception"])[-allowed:]
+        if "fields" in fields and allowed < longest // 4:
+            fields["fields"] = {}
+    return line
 
 
 def configure_logging(level: str) -> None:

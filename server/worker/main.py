@@ -162,7 +162,7 @@ def _set_up_process(output: Connection, spec: WorkerSpec) -> None:
         stream.reconfigure(line_buffering=True, errors="backslashreplace")
     logs.configure_logging(spec.log_level)
     temporary = Path(spec.directory) / "tmp"
-    temporary.mkdir(mode=0o700, exist_ok=True)
+    temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
 
 

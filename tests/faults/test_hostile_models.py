@@ -188,6 +188,21 @@ def test_only_the_request_at_fault_fails(patient: Live, cue: str, fails: Fails) 
     assert (answer.json, answer.version) == ({"predictions": ["done"]}, version)
 
 
+@pytest.mark.usefixtures("nothing_is_left")
+def test_an_error_of_any_length_is_logged_as_what_it_is(patient: Live, cue: str) -> None:
+    server = patient.server
+    predict = f"if {cue!r} in [*model_input.text]:\n    raise ValueError('x' * 200_000)\n"
+    patient.serve(patient.saved.save(predict + "return ['done'] * len(model_input)"))
+    mark = server.mark()
+
+    answer = server.predict(text(cue))
+
+    assert answer.status == 400
+    failure = server.wait_for("prediction_failed", since=mark)
+    assert failure["request_id"] == answer.headers["x-request-id"]
+    assert failure["exception"].endswith("xxx\n")
+
+
 REFUSED = {
     "calls sys.exit on import": (SERVING + "    raise SystemExit('no licence')", "no licence"),
     "closes every descriptor": (SERVING + "    os.closerange(0, 65536)", "the worker process"),
@@ -226,6 +241,8 @@ FRAMES = {
     ),
     "ready once more": """struct.pack("!BIQQ", 2, 1, 2, 2) + b"{}" """,
     "done without parts": """struct.pack("!BIQ", 6, 0, 0)""",
+    "done before the answers": """struct.pack("!BIQQ", 6, 1, 0, 0)""",
+    "no answers": """struct.pack("!BIQ", 5, 0, 0)""",
 }
 
 
