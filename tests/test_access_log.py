@@ -24,6 +24,8 @@ def server(
         ACCESS_LOG="1",
     )
     server.wait_healthy()
+    # Its line may come later than the answer.
+    server.wait_for("request", path="/health", status=200)
     yield server
     server.close()
 
