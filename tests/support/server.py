@@ -1,5 +1,6 @@
 """Running the server as people run it, and reading its log."""
 
+import atexit
 import contextlib
 import json
 import os
@@ -90,6 +91,8 @@ class Server:
             # A server that signals its whole process group must not end the tests with it.
             start_new_session=True,
         )
+        # For whom something goes wrong between its start and the place that closes it.
+        atexit.register(self.process.kill)
         self._psutil = psutil.Process(self.process.pid)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

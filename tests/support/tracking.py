@@ -1,5 +1,6 @@
 """A real MLflow tracking server over HTTP."""
 
+import atexit
 import os
 import signal
 import subprocess
@@ -24,6 +25,7 @@ class TrackingServer:
         (self.port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
+        atexit.register(self.kill)
 
     def start(self) -> None:
         """Start it, unless it runs, and wait until it answers."""
