@@ -191,9 +191,10 @@ FORGING = r"""
 
 def test_a_model_cannot_forge_an_event(live: Live) -> None:
     server, mark = live.server, live.server.mark()
+    before = server.info()["metadata"]["version"]
     version = live.serve(live.saved.save(FORGING))
     # The version before has its own last word.
-    server.wait_for("release_retired", since=mark)
+    server.wait_for("release_retired", since=mark, version=f"v{before}")
     mark = server.mark()
     forge = {"instances": ["forge"]}
     assert server.predict(forge).status == 200

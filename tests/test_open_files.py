@@ -15,7 +15,7 @@ from tests.support.models import SavedModels
 def few_files() -> Iterator[int]:
     """This process, and what it starts, may open few files, but more if they ask; the maximum."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
     yield hard
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 

@@ -68,7 +68,7 @@ def load(save: Save) -> Load:
     return load
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
     """The process that workers are forked from."""
     log = os.open(tmp_path_factory.mktemp("forkserver") / "log", os.O_WRONLY | os.O_CREAT)
@@ -78,7 +78,7 @@ def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer
     os.close(log)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def serve(
     save: Save, load: Load, fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Serve]:

@@ -29,7 +29,7 @@ DAY = datetime.datetime(2024, 5, 6, 7, 8, 9, 123456)
 slow = settings(deadline=None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def runs(serve: Serve) -> Served:
     """A model that answers with whatever a test wants it to."""
     return serve(Runs, columns(function="string"))
