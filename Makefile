@@ -44,7 +44,7 @@ chaos: $(INSTALLED) ## Put a stack through CHAOS_SECONDS (60) of faults under lo
 	$(BIN)/python -W ignore -m tests.chaos
 
 test-faults: $(INSTALLED) ## Try the slower faults: crashes, hangs, the registry, full disks.
-	$(BIN)/python -m pytest -m faults tests/faults
+	$(BIN)/python -m pytest -m faults
 
 test-containers: $(INSTALLED) ## Build the images and try the whole stack; needs a Docker engine.
 	$(BIN)/python -m pytest -s -m containers tests/containers

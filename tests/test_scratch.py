@@ -34,9 +34,21 @@ def test_no_label_leads_out_of_it(tmp_path: Path, label: str) -> None:
     scratch.close()
 
 
-def test_a_parent_that_is_gone_is_an_error_of_the_operating_system(tmp_path: Path) -> None:
+def test_a_directory_that_was_removed_is_made_again(tmp_path: Path) -> None:
     scratch = Scratch(tmp_path)
     remove_tree(scratch.path)
+    directory = scratch.new_directory("1")
+    assert directory.is_dir()
+    assert scratch.path.stat().st_mode & 0o077 == 0
+    scratch.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_parent_that_is_gone_is_an_error_of_the_operating_system(tmp_path: Path) -> None:
+    parent = tmp_path / "parent"
+    parent.mkdir()
+    scratch = Scratch(parent)
+    remove_tree(parent)
     with pytest.raises(OSError, match="No such file"):
         scratch.new_directory("1")
     scratch.close()

@@ -5,6 +5,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import StartServer
 from tests.faults.models import echo, obedient, text
 from tests.faults.posting import is_busy
@@ -12,6 +14,8 @@ from tests.support.models import SavedModels
 from tests.support.registry import Registry
 from tests.support.server import ended
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.faults
 
 
 def test_during_the_grace_period_health_is_off_and_requests_are_served(

@@ -12,6 +12,8 @@ from tests.support.live import Live
 from tests.support.models import TEXT_SIGNATURE
 from tests.support.server import Server
 
+pytestmark = pytest.mark.faults
+
 # Stands in every request; no line of the log may hold it.
 PRIVATE = "4929-1234-5678"
 REQUESTS = [f"card {PRIVATE} of customer {n}" for n in range(32)]

@@ -16,6 +16,8 @@ from tests.support.models import SavedModels
 from tests.support.server import Answer, Server
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.faults
+
 TOKEN = "s3cret-token-4713"  # noqa: S105
 
 # Answers with all that a model can find of an environment: its own, and those of the processes
