@@ -124,10 +124,10 @@ def _enter(channel: Channel, phase: str) -> None:
 
 def _report_failure(channel: Channel, error: BaseException, spec: WorkerSpec) -> None:
     """Say why the model did not load. Paths of this machine are for the log only."""
-    message, name = describe_error(error), type(error).__name__
+    message, name = describe_error(error, hide=spec.directory), type(error).__name__
     message = name if message == name else f"{name}: {message}"
     report = {
-        "error": message.replace(spec.directory, "<directory>"),
+        "error": message,
         "exception": "".join(traceback.format_exception(error)),
     }
     with contextlib.suppress(OSError):

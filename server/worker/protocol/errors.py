@@ -35,12 +35,18 @@ class EncodingError(Exception):
     """The model answered with something that JSON can't hold."""
 
 
-def describe(error: BaseException) -> str:
-    """Return the error's own message, shortened, or the name of its type if it has none."""
+def describe(error: BaseException, hide: str | None = None) -> str:
+    """Return the error's own message, shortened, or the name of its type if it has none.
+
+    Args:
+        hide: A directory that the message must not show, not even in part.
+    """
     try:
         message = _of_exit(error) if isinstance(error, SystemExit) else str(error)
     except BaseException:  # a model's own exception class may raise anything here
         message = ""
+    if hide is not None:
+        message = message.replace(hide, "<directory>")
     return presentable(message) or type(error).__name__
 
 
