@@ -264,6 +264,9 @@ class Deployment:
             self._lost_before += retired.workers_lost
             if swap.version_changed and retired.sound:
                 self._previous = retired.model
+            elif self._previous and self._previous.identity == candidate.model.identity:
+                # Nothing goes back to itself.
+                self._previous = None
             task = asyncio.get_running_loop().create_task(self._retire(retired))
             task.add_done_callback(self._retiring.discard)
             self._retiring.add(task)

@@ -118,10 +118,16 @@ def test_a_body_that_is_not_what_its_encoding_says_is_refused(client: Client) ->
     assert status == 400
 
 
-def test_a_body_cut_short_is_given_up(client: Client) -> None:
+def test_a_body_cut_short_is_given_up(server: Server, client: Client) -> None:
+    mark = server.mark()
     client.post(GOOD, length=len(GOOD) + 10)
     client.socket.shutdown(socket.SHUT_WR)
     assert client.answer()[0] in (0, 400)
+    with Client(server) as another:
+        another.send(b"this is not HTTP\r\n\r\n")
+        server.wait_for("request_malformed", since=mark)
+    # Anyone can do that; it is no fault of the server.
+    assert [e for e in server.events[mark:] if e["level"] == "error"] == []
 
 
 def test_a_body_that_never_arrives_is_given_up(client: Client) -> None:

@@ -1,8 +1,10 @@
 """Workers die; whoever did not kill them does not notice."""
 
 import asyncio
+import json
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,10 @@ import pytest
 
 from tests.faults.models import echo, obedient, text
 from tests.faults.polls import wait_for_polls
-from tests.faults.posting import batch, post_at_once
+from tests.faults.posting import batch, connections, is_busy, post_at_once, waiting
 from tests.support.live import Live
 from tests.support.load import load
+from tests.support.raw_client import Client
 from tests.support.server import Server
 from tests.support.waiting import wait_until
 
@@ -102,16 +105,54 @@ def test_while_no_worker_lives_requests_wait_and_health_says_so(patient: Live) -
     assert server.get("/health").status == 200
 
 
+def kill_workers(server: Server, times: int) -> None:
+    """Kill the one worker that lives, as often as that."""
+    mark = server.mark()
+    for count in range(1, times + 1):
+        (pid,) = wait_until(lambda: working(server), "a worker lives")
+        os.kill(pid, signal.SIGKILL)
+        server.wait_for("worker_exited", since=mark, count=count)
+
+
+def test_a_version_whose_workers_died_is_not_gone_back_to(patient: Live) -> None:
+    server = patient.server
+    sound = patient.serve("sound")
+    patient.serve(obedient(patient.saved))
+    kill_workers(server, 1)
+    wait_until(lambda: working(server), "it is replaced")
+    bad = patient.serve("bad")
+    mark = server.mark()
+
+    kill_workers(server, 5)
+
+    given_up = server.wait_for("version_given_up", since=mark)
+    assert (given_up["version"], given_up["fallback_version"]) == (f"v{bad}", f"v{sound}")
+    server.wait_swapped(sound, since=mark, trigger="fallback")
+
+
+def test_no_version_goes_back_to_itself(patient: Live) -> None:
+    server = patient.server
+    first = patient.serve("first")
+    patient.serve(obedient(patient.saved))
+    kill_workers(server, 1)
+    wait_until(lambda: working(server), "it is replaced")
+    patient.swap_to(first)
+    mark = server.mark()
+
+    kill_workers(server, 5)
+
+    server.wait_for("worker_replaced", since=mark, count=5)
+    assert server.find("version_given_up", mark) == []
+    assert server.predict(text("hello")).json == {"predictions": ["first"]}
+
+
 def test_a_version_whose_workers_keep_dying_is_given_up(patient: Live) -> None:
     server = patient.server
     good = patient.serve("good")
     bad = patient.serve(obedient(patient.saved))
     mark = server.mark()
 
-    for count in range(1, 6):
-        (pid,) = wait_until(lambda: working(server), "a worker lives")
-        os.kill(pid, signal.SIGKILL)
-        server.wait_for("worker_exited", since=mark, count=count)
+    kill_workers(server, 5)
     given_up = server.wait_for("version_given_up", since=mark)
     assert (given_up["version"], given_up["fallback_version"]) == (f"v{bad}", f"v{good}")
     assert len(server.find("worker_exited", mark)) == 5
@@ -129,3 +170,37 @@ def test_a_version_whose_workers_keep_dying_is_given_up(patient: Live) -> None:
     answer = server.reload()
     assert (answer.status, answer.json["new_version"]) == (200, f"v{bad}")
     patient.serve("another")
+
+
+@pytest.mark.parametrize("size", [10, 1_000_000], ids=["whole at once", "in pieces"])
+def test_what_a_client_that_has_gone_asked_for_is_not_predicted(
+    patient: Live, tmp_path: Path, size: int
+) -> None:
+    server = patient.server
+    seen, gate = tmp_path / "seen", tmp_path / "gate"
+    predict = f"""
+        import pathlib, time
+        words = [word.strip() for word in model_input.text]
+        while words[0].startswith("/") and not pathlib.Path(words[0]).exists():
+            time.sleep(0.01)
+        with open({str(seen)!r}, "a") as file:
+            file.write(" ".join(words) + "\\n")
+        return words
+    """
+    patient.serve(patient.saved.save(predict))
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(server.predict, text(str(gate)))
+        wait_until(lambda: is_busy(server), "the model waits")
+        # The worker takes one batch ahead of time.
+        with Client(server) as ahead, Client(server) as gone:
+            ahead.post(json.dumps(text("ahead")).encode())
+            wait_until(lambda: connections(server) == 3, "all are connected")
+            gone.post(json.dumps(text("gone" + " " * size)).encode())
+            wait_until(lambda: waiting(server) == 1, "it waits")
+            gone.socket.close()
+            wait_until(lambda: connections(server) == 2, "one has gone")
+            gate.touch()
+            assert waits.result().status == 200
+            assert ahead.answer()[0] == 200
+    assert server.predict(text("then")).status == 200
+    assert "gone" not in seen.read_text().split()
