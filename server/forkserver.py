@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.process import _children  # type: ignore[attr-defined]
 from typing import Any
 
 from server.worker.descendants import become_reaper, end_children
@@ -41,6 +42,7 @@ class ForkServer:
         self._output = output
         self._preload = preload
         self._lock = threading.Lock()
+        self._starting = threading.Lock()
         self._adopts = False
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
 
@@ -59,14 +61,19 @@ class ForkServer:
     def start_process(
         self, target: Callable[..., None], args: tuple[Any, ...], name: str
     ) -> ForkServerProcess:
-        """Fork a process that runs `target`; blocks until it has been forked.
+        """Fork a process that runs `target`; blocks until it has been forked. May be called from
+        any thread, and so may be the process's methods, from one thread at a time.
 
         Raises:
             OSError, EOFError: the machine would not start one.
         """
         self.start()
         process = self._context.Process(target=target, args=args, name=name)
-        process.start()
+        with self._starting:
+            process.start()
+            # Whoever starts a process collects the exit codes of all that are in here. A code can
+            # be read once: its owner, in another thread, would take the end of file for 255.
+            _children.discard(process)
         return process
 
     def adopt_orphans(self) -> None:

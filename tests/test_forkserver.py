@@ -5,11 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from multiprocessing import forkserver
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import pytest
 
+from server.forkserver import ForkServer
 from tests.support.live import Live
 from tests.support.load import load
 from tests.support.models import TEXT_REQUEST, SavedModels
@@ -137,3 +141,19 @@ def test_what_runs_in_the_worker_imports_nothing_of_the_gateway() -> None:
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == "[]"
+
+
+def test_starting_a_process_leaves_the_exit_code_of_another_to_its_owner() -> None:
+    with Path(os.devnull).open("w") as output:
+        fork_server = ForkServer(output.fileno(), ())
+        killed = fork_server.start_process(time.sleep, (60,), "killed")
+        killed.kill()
+        assert wait([killed.sentinel], timeout=30)
+
+        other = fork_server.start_process(time.sleep, (0,), "other")
+
+        assert forkserver.read_signed(killed.sentinel) == -signal.SIGKILL
+        other.join()
+        killed.close()
+        other.close()
+        fork_server.stop()
