@@ -62,14 +62,16 @@ def test_a_payload_of_another_length_is_refused(parts: list[bytes], change: int)
 @pytest.mark.parametrize(
     "parts",
     [
+        [],
         [b"", b"body"],
         [struct.pack("!IHB", 0, 200, Outcome.OK)],
+        [struct.pack("!IHB", 0, 200, Outcome.OK)[:-1], b"body"],
         [struct.pack("!IHB", 0, 200, len(Outcome)), b"body"],
     ],
-    ids=["no head", "no body", "unknown outcome"],
+    ids=["nothing", "no head", "no body", "head cut short", "unknown outcome"],
 )
 def test_what_is_no_answer_is_refused(parts: list[bytes]) -> None:
-    with pytest.raises((ValueError, struct.error)):
+    with pytest.raises((ValueError, LookupError, struct.error)):
         frames.decode_answers([memoryview(part) for part in parts])
 
 

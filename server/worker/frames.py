@@ -28,7 +28,7 @@ class Kind(enum.IntEnum):
     READY = 2  # worker: JSON object, see `server.worker_process.Ready`; answers to the replay
     FAILED = 3  # worker: JSON object with `phase`, `error` and `traceback`
     PREDICT = 4  # gateway: content type, request id and body of each request
-    ANSWERS = 5  # worker: `Answer` header and body of each answer, in any order
+    ANSWERS = 5  # worker: heads of some answers, in any order, as one part; the body of each
     DONE = 6  # worker: every request of the last PREDICT has been answered
 
 
@@ -39,6 +39,9 @@ class Outcome(enum.IntEnum):
     INVALID_INPUT = 1
     MODEL_ERROR = 2
     INTERNAL_ERROR = 3
+
+
+_OUTCOMES = {int(outcome): outcome for outcome in Outcome}
 
 
 class Answer(NamedTuple):
@@ -59,10 +62,11 @@ def encode(kind: Kind, parts: Sequence[Buffer]) -> list[Buffer]:
 
 def encode_answers(answers: Iterable[Answer]) -> list[Buffer]:
     """Return the buffers of one ANSWERS frame."""
-    parts: list[Buffer] = []
-    for answer in answers:
-        parts.append(_ANSWER.pack(answer.place, answer.status, answer.outcome))
-        parts.append(answer.body)
+    heads = bytearray()
+    parts: list[Buffer] = [heads]
+    for place, status, outcome, body in answers:
+        heads += _ANSWER.pack(place, status, outcome)
+        parts.append(body)
     return encode(Kind.ANSWERS, parts)
 
 
@@ -70,13 +74,13 @@ def decode_answers(parts: Sequence[memoryview]) -> list[Answer]:
     """Read the parts of an ANSWERS frame.
 
     Raises:
-        struct.error, ValueError: the parts do not hold answers.
+        struct.error, ValueError, LookupError: the parts do not hold answers.
     """
-    answers = []
-    for head, body in zip(parts[::2], parts[1::2], strict=True):
-        place, status, outcome = _ANSWER.unpack(head)
-        answers.append(Answer(place, status, Outcome(outcome), bytes(body)))
-    return answers
+    heads = _ANSWER.iter_unpack(parts[0])
+    return [
+        Answer(place, status, _OUTCOMES[outcome], bytes(body))
+        for (place, status, outcome), body in zip(heads, parts[1:], strict=True)
+    ]
 
 
 def decode_header(header: Buffer) -> tuple[Kind, int, int]:
