@@ -14,6 +14,7 @@ import mlflow.artifacts
 import mlflow.pyfunc
 import mlflow.store.artifact.models_artifact_repo
 import pandas as pd
+from mlflow.tracking._model_registry import utils as registry_utils
 from mlflow.utils import requirements_utils
 
 import server.worker.main
@@ -65,6 +66,8 @@ def _preload() -> None:
     if "sqlalchemy.orm" in sys.modules:
         # Else each worker would, at the first look-up.
         sys.modules["sqlalchemy.orm"].configure_mappers()
+    # Looks through all that is installed for plugins.
+    registry_utils._get_store_registry()  # type: ignore[no-untyped-call]
     # MLflow compares a model's requirements with what is installed; the list takes it a second.
     requirements_utils._init_packages_to_modules_map()  # type: ignore[no-untyped-call]
     # The first frame made initialises much lazily.
