@@ -97,6 +97,7 @@ def test_a_chunked_body_over_the_limit_is_refused_as_soon_as_it_is_over(client: 
     assert_refused(client.answer(), 413)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 def test_a_body_that_unpacks_to_ten_gigabytes_is_refused(client: Client, encoding: str) -> None:
     packer = zlib.compressobj(1, wbits=31 if encoding == "gzip" else 15)
@@ -130,6 +131,7 @@ def test_a_body_cut_short_is_given_up(server: Server, client: Client) -> None:
     assert [e for e in server.events[mark:] if e["level"] == "error"] == []
 
 
+@pytest.mark.faults
 def test_a_body_that_never_arrives_is_given_up(client: Client) -> None:
     client.post(b"", length=1000)
     started = time.monotonic()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import psutil
+import pytest
 
 from tests.conftest import StartServer
 from tests.support.models import TEXT_REQUEST, SavedModels
@@ -37,6 +38,7 @@ def memory(server: Server) -> int:
     return int(psutil.Process(server.pid).memory_full_info().uss)
 
 
+@pytest.mark.faults
 def test_fifty_swaps_leave_no_more_behind_than_five(
     registry: Registry, model_name: str, saved: SavedModels, start_server: StartServer
 ) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from tests.conftest import StartServer
 from tests.support.load import load
 from tests.support.models import TEXT_REQUEST, SavedModels
@@ -10,6 +12,7 @@ from tests.support.tracking import TrackingServer
 from tests.support.waiting import wait_until
 
 
+@pytest.mark.faults
 async def test_predictions_go_on_while_the_tracking_server_is_away(
     tracking_server: TrackingServer,
     http_registry: HttpRegistry,

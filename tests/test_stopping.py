@@ -87,6 +87,7 @@ def test_requests_in_flight_are_answered_before_the_end(
     assert list(waiting.scratch.iterdir()) == []
 
 
+@pytest.mark.faults
 def test_a_prediction_that_hangs_does_not_keep_it_from_ending(
     registry: Registry, model_name: str, saved: SavedModels, start_server: StartServer
 ) -> None:
@@ -173,6 +174,7 @@ def has_more_processes(server: Server, number: int) -> bool:
     return len(server.processes()) > number
 
 
+@pytest.mark.faults
 def test_a_signal_right_after_the_start_ends_it_in_order(
     registry: Registry, model_name: str, saved: SavedModels, start_server: StartServer
 ) -> None:
