@@ -97,6 +97,7 @@ def test_a_worker_may_use(usual: Live, use: str) -> None:
     assert not Path(f"/proc/{pid}").exists()
 
 
+@pytest.mark.faults
 async def test_a_fork_server_that_dies_is_started_again_without_a_failed_request(
     usual: Live,
 ) -> None:

@@ -37,6 +37,7 @@ def check_that_it_refuses(server: Server) -> None:
     assert server.info()["status"] != "loaded"
 
 
+@pytest.mark.faults
 def test_it_comes_up_without_a_registry_and_serves_once_there_is_one(
     tracking_server: TrackingServer,
     http_registry: HttpRegistry,

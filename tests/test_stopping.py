@@ -109,6 +109,7 @@ def test_a_prediction_that_hangs_does_not_keep_it_from_ending(
     wait_until(lambda: ended(family), "no process is left", 5)
 
 
+@pytest.mark.faults
 def test_killed_it_leaves_no_process_and_the_next_one_removes_its_files(
     waiting: Server,
     registry: Registry,
