@@ -99,7 +99,9 @@ class Invocations:
             return self._submit(headers, body, identifier)
         except ServingError as error:
             refused: Answered = asyncio.get_running_loop().create_future()
-            refused.set_exception(error)
+            # Its traceback would lead back here, to the future: a cycle for the collector, which
+            # under overload would have thousands a second to find.
+            refused.set_exception(error.with_traceback(None))
             return Prediction(identifier, perf_counter(), refused)
 
     def finish(self, prediction: Prediction) -> bytes:

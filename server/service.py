@@ -61,8 +61,8 @@ async def serve(settings: Settings) -> None:
         runner = Runner(app, invocations, settings)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        # What is there by now stays: a collection that looked at it would take 10 ms, in which
-        # nobody is answered.
+        # What is there by now stays: each collection that looked at it would take tens of
+        # milliseconds, in which nobody is answered.
         gc.collect()
         gc.freeze()
         site = web.TCPSite(runner, settings.host, settings.port, backlog=_BACKLOG)

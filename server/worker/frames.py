@@ -41,9 +41,6 @@ class Outcome(enum.IntEnum):
     INTERNAL_ERROR = 3
 
 
-_OUTCOMES = {int(outcome): outcome for outcome in Outcome}
-
-
 class Answer(NamedTuple):
     """The answer to one request of a batch: `place` is where it stands in the PREDICT frame."""
 
@@ -74,12 +71,12 @@ def decode_answers(parts: Sequence[memoryview]) -> list[Answer]:
     """Read the parts of an ANSWERS frame.
 
     Raises:
-        struct.error, ValueError, LookupError: the parts do not hold answers.
+        struct.error, ValueError: the parts do not hold answers.
     """
-    heads = _ANSWER.iter_unpack(parts[0])
+    heads, *bodies = parts
     return [
-        Answer(place, status, _OUTCOMES[outcome], bytes(body))
-        for (place, status, outcome), body in zip(heads, parts[1:], strict=True)
+        Answer(place, status, Outcome(outcome), bytes(body))
+        for (place, status, outcome), body in zip(_ANSWER.iter_unpack(heads), bodies, strict=True)
     ]
 
 

@@ -1,7 +1,6 @@
 """What runs in a worker process, from its start to its end."""
 
 import contextlib
-import gc
 import io
 import os
 import select
@@ -62,9 +61,6 @@ def run(sock: socket.socket, output: Connection, spec: WorkerSpec) -> None:
     except BaseException as error:  # sys.exit in a model's code, too
         _report_failure(channel, error, spec)
         return
-    # The model stays: later collections, which stop the predictions, need not look at it again.
-    gc.collect()
-    gc.freeze()
     serving.begin(predictor, ready)
     serving.join()
 

@@ -66,8 +66,11 @@ def _preload() -> None:
     if "sqlalchemy.orm" in sys.modules:
         # Else each worker would, at the first look-up.
         sys.modules["sqlalchemy.orm"].configure_mappers()
-    # Looks through all that is installed for plugins.
-    registry_utils._get_store_registry()  # type: ignore[no-untyped-call]
+    try:
+        # Looks through all that is installed for plugins.
+        registry_utils._get_store_registry()  # type: ignore[no-untyped-call]
+    except Exception as error:
+        logging.getLogger(__name__).warning("can't load MLflow's plugins: %s", error)
     # MLflow compares a model's requirements with what is installed; the list takes it a second.
     requirements_utils._init_packages_to_modules_map()  # type: ignore[no-untyped-call]
     # The first frame made initialises much lazily.

@@ -15,6 +15,7 @@ from demo.events import describe
 from demo.processes import Failed, Interrupted, Processes
 from demo.settings import BadSetting, read_ports
 from demo.tail import Tail
+from tests.support.waiting import wait_until
 
 # A process that ends when asked, and whose own child refuses to.
 STUBBORN = """
@@ -49,14 +50,7 @@ def test_ending_leaves_no_process(directory: Path) -> None:
         while not (pid := child.log.read_text().strip()):
             processes.tick()
     assert child.exit_code == -signal.SIGTERM
-    wait_until_gone(int(pid))
-
-
-def wait_until_gone(pid: int) -> None:
-    deadline = time.monotonic() + 10
-    while is_running(pid):
-        assert time.monotonic() < deadline, f"process {pid} still runs"
-        time.sleep(0.05)
+    wait_until(lambda: not is_running(int(pid)), "it has ended", 10)
 
 
 def is_running(pid: int) -> bool:

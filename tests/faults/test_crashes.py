@@ -114,12 +114,16 @@ def kill_workers(server: Server, times: int) -> None:
         server.wait_for("worker_exited", since=mark, count=count)
 
 
+def serve_one_that_loses_its_worker(patient: Live) -> None:
+    patient.serve(obedient(patient.saved))
+    kill_workers(patient.server, 1)
+    wait_until(lambda: working(patient.server), "it is replaced")
+
+
 def test_a_version_whose_workers_died_is_not_gone_back_to(patient: Live) -> None:
     server = patient.server
     sound = patient.serve("sound")
-    patient.serve(obedient(patient.saved))
-    kill_workers(server, 1)
-    wait_until(lambda: working(server), "it is replaced")
+    serve_one_that_loses_its_worker(patient)
     bad = patient.serve("bad")
     mark = server.mark()
 
@@ -133,9 +137,7 @@ def test_a_version_whose_workers_died_is_not_gone_back_to(patient: Live) -> None
 def test_no_version_goes_back_to_itself(patient: Live) -> None:
     server = patient.server
     first = patient.serve("first")
-    patient.serve(obedient(patient.saved))
-    kill_workers(server, 1)
-    wait_until(lambda: working(server), "it is replaced")
+    serve_one_that_loses_its_worker(patient)
     patient.swap_to(first)
     mark = server.mark()
 

@@ -25,7 +25,6 @@ _LONG = b"0" * 19
 
 
 @lru_cache(maxsize=64)
-@lru_cache(maxsize=64)
 def media_type(content_type: str) -> str:
     """Return the media type in a `Content-Type` header: `JSON`, `CSV` or `PARQUET`.
 
