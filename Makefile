@@ -41,7 +41,7 @@ bench-payloads: $(INSTALLED) ## Measure large requests.
 	$(BIN)/python -m benchmarks payloads
 
 chaos: $(INSTALLED) ## Put a stack through CHAOS_SECONDS (60) of faults under load.
-	$(BIN)/python -W ignore -m tests.chaos
+	$(BIN)/python -W ignore -m tests.end_to_end.chaos
 
 test-faults: $(INSTALLED) ## Try the slower faults: crashes, hangs, the registry, full disks.
 	$(BIN)/python -m pytest -m faults

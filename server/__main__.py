@@ -6,8 +6,8 @@ import sys
 
 import uvloop
 
-from server.hiding import hide_process
 from server.log import configure_logging
+from server.processes.hiding import hide_process
 from server.service import serve
 from server.settings import BadSettings, help_text, read_settings
 

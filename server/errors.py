@@ -1,4 +1,4 @@
-"""What can go wrong, apart from how it is said over HTTP: `server.http_errors` maps these."""
+"""What can go wrong, apart from how it is said over HTTP: `server.http.errors` maps these."""
 
 from typing import Any
 

@@ -10,15 +10,15 @@ import structlog
 from aiohttp import web
 
 from server import __version__
-from server.app import make_app
-from server.cores import threads_per_worker
-from server.deployment import Deployment
-from server.forkserver import ForkServer
-from server.http_server import Runner
-from server.invocations import Invocations
-from server.metrics import Metrics
-from server.output import OutputPipe
-from server.scratch import Scratch
+from server.http.app import make_app
+from server.http.invocations import Invocations
+from server.http.metrics import Metrics
+from server.http.runner import Runner
+from server.processes.cores import threads_per_worker
+from server.processes.forkserver import ForkServer
+from server.processes.output import OutputPipe
+from server.serving.deployment import Deployment
+from server.serving.scratch import Scratch
 from server.settings import Settings, mlflow_version
 from watcher.job import Watcher
 from watcher.lookup import Lookup

@@ -3,8 +3,8 @@
 import socket
 from collections.abc import Iterable
 
-from server.worker import frames
-from server.worker.frames import Answer, Buffer, Kind
+from . import frames
+from .frames import Answer, Buffer, Kind
 
 _READ_BUFFER = 256 * 1024
 # Below this, joining parts costs less than the kernel's work on many small ones.

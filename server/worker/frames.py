@@ -25,7 +25,7 @@ class Kind(enum.IntEnum):
     """What a frame says. The comment after each is who sends it, and its parts."""
 
     PHASE = 1  # worker: name of the phase of loading that begins
-    READY = 2  # worker: JSON object, see `server.worker_process.Ready`; answers to the replay
+    READY = 2  # worker: JSON object, see `server.processes.ready.Ready`; answers to the replay
     FAILED = 3  # worker: JSON object with `phase`, `error` and `traceback`
     PREDICT = 4  # gateway: content type, request id and body of each request
     ANSWERS = 5  # worker: heads of some answers, in any order, as one part; the body of each

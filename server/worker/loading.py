@@ -10,8 +10,8 @@ import orjson
 from mlflow.pyfunc import PyFuncModel
 from mlflow.pyfunc.scoring_server import load_model_with_mlflow_config
 
-from server.worker import strict_json
-from server.worker.entry import WorkerSpec
+from . import strict_json
+from .spec import WorkerSpec
 
 # In characters of JSON; the description of the routes shows the example.
 _LARGEST_EXAMPLE = 64 * 1024

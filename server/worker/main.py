@@ -18,16 +18,16 @@ from types import FrameType
 
 import threadpoolctl
 
-from server.worker import logs, strict_json
-from server.worker.batching import Predictor
-from server.worker.channel import Channel
-from server.worker.descendants import become_reaper, end_children
-from server.worker.entry import WorkerSpec
-from server.worker.frames import Kind
-from server.worker.loading import describe, fetch, load
-from server.worker.protocol import Protocol
-from server.worker.protocol.errors import describe as describe_error
-from server.worker.rehearsal import rehearse, serving_example
+from . import logs, strict_json
+from .channel import Channel
+from .descendants import become_reaper, end_children
+from .frames import Kind
+from .loading import describe, fetch, load
+from .merging.batching import Predictor
+from .protocol import Protocol
+from .protocol.errors import describe as describe_error
+from .rehearsal.rehearsal import rehearse, serving_example
+from .spec import WorkerSpec
 
 LOADING_NICENESS = 10
 # What the gateway answers for its workers.

@@ -17,7 +17,7 @@ import pandas as pd
 from mlflow.tracking._model_registry import utils as registry_utils
 from mlflow.utils import requirements_utils
 
-import server.worker.main
+from . import main
 
 # Read as text: this package imports nothing of the gateway, which sets it.
 _MODULES = os.environ.pop("_MODEL_SERVER_PRELOAD", "")
@@ -83,4 +83,4 @@ def _preload() -> None:
 
 _preload()
 
-__all__ = ["mlflow", "server"]
+__all__ = ["main", "mlflow"]

@@ -10,15 +10,15 @@ from typing import Any
 
 from mlflow.pyfunc import PyFuncModel
 
-from server.worker.protocol.alike import alike
-from server.worker.protocol.encoding import encode
-from server.worker.protocol.errors import EncodingError, InvalidInput, ModelError, error_body
-from server.worker.protocol.inputs import InputBuilder
-from server.worker.protocol.kinds import AnswerKind, kind_of_answer
-from server.worker.protocol.merging import merge, split
-from server.worker.protocol.parsing import FORMATS, Request, parse
-from server.worker.protocol.predicting import Predictor
-from server.worker.protocol.signature import InputSignature
+from .alike import alike
+from .encoding import encode
+from .errors import EncodingError, InvalidInput, ModelError, error_body
+from .inputs import InputBuilder
+from .kinds import AnswerKind, kind_of_answer
+from .merging import merge, split
+from .parsing import FORMATS, Request, parse
+from .predicting import Predictor
+from .signature import InputSignature
 
 __all__ = [
     "FORMATS",

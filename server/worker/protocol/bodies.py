@@ -10,8 +10,8 @@ import pandas as pd
 from mlflow.types import DataType, Schema
 from pyarrow import parquet
 
-from server.worker.protocol.errors import InvalidInput, describe
-from server.worker.protocol.memory import at_most
+from .errors import InvalidInput, describe
+from .memory import at_most
 
 JSON = "application/json"
 CSV = "text/csv"

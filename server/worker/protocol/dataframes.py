@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from mlflow.types import DataType, Schema
 
-from server.worker.protocol.tables import Kind, Layout, columns_of, kind_of
+from .tables import Kind, Layout, columns_of, kind_of
 
 # What pandas makes of text: `str` from pandas 3, `object` before.
 _TEXT: Any = pd.Series(["text"]).dtype

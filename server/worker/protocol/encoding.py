@@ -17,7 +17,7 @@ import orjson
 import pandas as pd
 import pydantic
 
-from server.worker.protocol.errors import EncodingError, describe
+from .errors import EncodingError, describe
 
 # `isoformat`, which MLflow writes dates with, keeps a Timestamp's nanoseconds; orjson does not.
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATETIME

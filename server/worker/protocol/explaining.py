@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from mlflow.types import DataType
 
-from server.worker.protocol.errors import presentable
-from server.worker.protocol.parsing import FORMATS, SPLIT, Request, json_type
-from server.worker.protocol.signature import InputSignature
+from .errors import presentable
+from .parsing import FORMATS, SPLIT, Request, json_type
+from .signature import InputSignature
 
 
 def explain(request: Request, signature: InputSignature) -> str | None:

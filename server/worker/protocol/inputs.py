@@ -9,10 +9,10 @@ from mlflow.pyfunc.scoring_server import infer_and_parse_data
 from mlflow.types import DataType
 from mlflow.types.schema import TensorSpec
 
-from server.worker.protocol.dataframes import FrameBuilder
-from server.worker.protocol.errors import InvalidInput, describe
-from server.worker.protocol.parsing import FORMATS, INPUTS, INSTANCES, SPLIT, Request
-from server.worker.protocol.signature import InputSignature
+from .dataframes import FrameBuilder
+from .errors import InvalidInput, describe
+from .parsing import FORMATS, INPUTS, INSTANCES, SPLIT, Request
+from .signature import InputSignature
 
 # The numpy kinds of booleans, integers and floats.
 _NUMBERS = frozenset("biuf")

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from server.worker.protocol.encoding import jsonable
-from server.worker.protocol.parsing import SPLIT, Request
-from server.worker.protocol.tables import stack
+from .encoding import jsonable
+from .parsing import SPLIT, Request
+from .tables import stack
 
 
 def merge(requests: Sequence[Request]) -> Request:

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import orjson
 from mlflow.pyfunc.utils.serving_data_parser import SUPPORTED_LLM_FORMATS
 
-from server.worker.protocol.bodies import CSV, JSON, media_type, read_csv, read_json, read_parquet
-from server.worker.protocol.errors import InvalidInput
-from server.worker.protocol.signature import InputSignature
-from server.worker.protocol.tables import SCALARS, Layout, kinds_of, layout_of
+from .bodies import CSV, JSON, media_type, read_csv, read_json, read_parquet
+from .errors import InvalidInput
+from .signature import InputSignature
+from .tables import SCALARS, Layout, kinds_of, layout_of
 
 SPLIT = "dataframe_split"
 RECORDS = "dataframe_records"

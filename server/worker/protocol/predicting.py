@@ -9,11 +9,11 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 
-from server.worker.protocol.errors import InvalidInput, ModelError, describe
-from server.worker.protocol.explaining import explain
-from server.worker.protocol.inputs import InputBuilder
-from server.worker.protocol.parsing import Request
-from server.worker.protocol.signature import InputSignature
+from .errors import InvalidInput, ModelError, describe
+from .explaining import explain
+from .inputs import InputBuilder
+from .parsing import Request
+from .signature import InputSignature
 
 
 class Predictor:

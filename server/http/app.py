@@ -1,0 +1,58 @@
+"""The aiohttp application."""
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from server.errors import ServingError
+from server.http import reload, routes
+from server.http.errors import error_response, http_exception_response, serving_error_response
+from server.http.invocations import PATH, Invocations
+from server.http.keys import DEPLOYMENT, METRICS, SETTINGS, WATCHER
+from server.http.metrics import Metrics
+from server.http.request_ids import REQUEST_ID_HEADER, request_id
+from server.serving.deployment import Deployment
+from server.settings import Settings
+from watcher.job import Watcher
+
+log = structlog.get_logger("server.http.app")
+
+
+def make_app(
+    settings: Settings,
+    deployment: Deployment,
+    watcher: Watcher,
+    metrics: Metrics,
+    invocations: Invocations,
+) -> web.Application:
+    """Put the routes together with what they need."""
+    app = web.Application(middlewares=[_answer_errors], client_max_size=settings.max_body_bytes)
+    app[SETTINGS] = settings
+    app[DEPLOYMENT] = deployment
+    app[WATCHER] = watcher
+    app[METRICS] = metrics
+    app.router.add_post(PATH, invocations.handle)
+    app.add_routes(routes.routes)
+    app.add_routes(reload.routes)
+    return app
+
+
+@web.middleware
+async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer every error in JSON, and log under the request's id."""
+    identifier = request_id(request)
+    structlog.contextvars.bind_contextvars(request_id=identifier)
+    try:
+        response = await handler(request)
+    except web.HTTPException as error:
+        response = http_exception_response(error, request)
+    except ServingError as error:
+        response = serving_error_response(error)
+    except Exception:
+        log.exception("request_crashed", path=request.path)
+        response = error_response(500, "internal error; the server's log says more")
+    response.headers[REQUEST_ID_HEADER] = identifier
+    if request.app[DEPLOYMENT].stopping:
+        # The client should take its next request elsewhere.
+        response.force_close()
+    return response

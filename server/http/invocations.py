@@ -1,0 +1,220 @@
+"""`POST /invocations`: bytes in, bytes out; the worker reads and writes them.
+
+A prediction comes in one of two ways. A request that arrived whole, as most do, costs about what an
+empty handler costs: `server.http.connection` hands its body over with `submit` and writes what
+`finish` makes. Any other goes through aiohttp's routing to `handle`.
+"""
+
+import asyncio
+from http import HTTPStatus
+from time import perf_counter
+from typing import NamedTuple
+
+import structlog
+from aiohttp import ClientPayloadError, hdrs, web
+from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.http import SERVER_SOFTWARE
+from multidict import CIMultiDictProxy
+
+from server.errors import NotServing, QueueFull, ServingError
+from server.http.errors import error_response, serving_error_response
+from server.http.metrics import Metrics
+from server.http.request_ids import REQUEST_ID_HEADER, id_in, request_id
+from server.serving.calls import Answered
+from server.serving.deployment import Deployment
+from server.settings import Settings
+from server.worker.frames import Answer
+
+PATH = "/invocations"
+VERSION_HEADER = "X-Model-Version"
+
+log = structlog.get_logger("server.http.invocations")
+
+
+class Prediction(NamedTuple):
+    """A request that waits for its answer.
+
+    Attributes:
+        request_id: Stands in the answer, and in every line of the log about it.
+        started: When it came (seconds, `time.perf_counter`).
+        answered: Brings the answer, or a `ServingError`.
+    """
+
+    request_id: str
+    started: float
+    answered: Answered
+
+
+class Invocations:
+    """Answers `/invocations`.
+
+    Args:
+        deployment: Whose serving release is asked.
+        metrics: Told of each answer.
+        settings: The largest body, and how long one may take to arrive.
+    """
+
+    def __init__(self, deployment: Deployment, metrics: Metrics, settings: Settings) -> None:
+        self._deployment = deployment
+        self._metrics = metrics
+        self._max_body_bytes = settings.max_body_bytes
+        self._body_seconds = settings.request_timeout_seconds
+        self._refusals = _Refusals(metrics)
+        self._heads = _Heads()
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answer a request that came through aiohttp's routing.
+
+        Raises:
+            ServingError: it can't be answered as it should be.
+            HTTPException: the body can't be had, see `_body`.
+        """
+        body = await self._body(request)
+        identifier = request_id(request)
+        try:
+            prediction = self._submit(request.headers, body, identifier)
+            answer, label = await prediction.answered
+        except ServingError as error:
+            self._refusals.note(error, identifier)
+            raise
+        self._metrics.observe(answer.outcome, perf_counter() - prediction.started)
+        return _response(answer, label)
+
+    def takes(self, headers: "CIMultiDictProxy[str]", size: int) -> bool:
+        """Whether `submit` takes a request with such headers and a body of so many bytes."""
+        return (
+            size <= self._max_body_bytes
+            and hdrs.EXPECT not in headers
+            # Connections are closed after the answer, then: aiohttp knows how.
+            and not self._deployment.stopping
+        )
+
+    def submit(self, headers: "CIMultiDictProxy[str]", body: bytes) -> Prediction:
+        """Have a request answered whose body has arrived.
+
+        A request that is refused at once gets its error like any other: in `answered`.
+        """
+        identifier = id_in(headers)
+        try:
+            return self._submit(headers, body, identifier)
+        except ServingError as error:
+            refused: Answered = asyncio.get_running_loop().create_future()
+            # Its traceback would lead back here, to the future: a cycle for the collector, which
+            # under overload would have thousands a second to find.
+            refused.set_exception(error.with_traceback(None))
+            return Prediction(identifier, perf_counter(), refused)
+
+    def finish(self, prediction: Prediction) -> bytes:
+        """The whole HTTP answer to a request, once `answered` is done."""
+        error = prediction.answered.exception()
+        if error is None:
+            answer, label = prediction.answered.result()
+            self._metrics.observe(answer.outcome, perf_counter() - prediction.started)
+            if answer.status == HTTPStatus.OK:
+                return b"%b%d\r\n%b: %b\r\n\r\n%b" % (
+                    self._heads.ok(label),
+                    len(answer.body),
+                    REQUEST_ID_HEADER.encode(),
+                    prediction.request_id.encode(),
+                    answer.body,
+                )
+            response = _response(answer, label)
+        elif isinstance(error, ServingError):
+            self._refusals.note(error, prediction.request_id)
+            response = serving_error_response(error)
+        else:
+            log.error("request_crashed", exc_info=error, request_id=prediction.request_id)
+            response = error_response(500, "internal error; the server's log says more")
+        response.headers[REQUEST_ID_HEADER] = prediction.request_id
+        return _written(response)
+
+    def _submit(self, headers: "CIMultiDictProxy[str]", body: bytes, identifier: str) -> Prediction:
+        started = perf_counter()
+        release = self._deployment.release
+        if release is None:
+            raise NotServing("no model serves yet; /health says why")
+        content_type = headers.get(hdrs.CONTENT_TYPE, "").encode("utf-8", "surrogateescape")
+        answered = release.submit(content_type, identifier.encode(), body)
+        return Prediction(identifier, started, answered)
+
+    async def _body(self, request: web.Request) -> bytes:
+        """The whole body, unpacked.
+
+        Raises:
+            HTTPException: 413 if it is too large, 408 if it does not arrive in time, 400 if it
+                can't be unpacked or breaks off.
+        """
+        if (request.content_length or 0) > self._max_body_bytes:
+            raise web.HTTPRequestEntityTooLarge(self._max_body_bytes)
+        try:
+            async with asyncio.timeout(self._body_seconds):
+                return await request.read()
+        except TimeoutError:
+            raise web.HTTPRequestTimeout from None
+        except (web.RequestPayloadError, ClientPayloadError, ConnectionError) as error:
+            raise web.HTTPBadRequest(reason="the body can't be read") from error
+
+
+def _response(answer: Answer, label: str) -> web.Response:
+    return web.Response(
+        status=answer.status,
+        body=answer.body,
+        content_type="application/json",
+        headers={VERSION_HEADER: label},
+    )
+
+
+def _written(response: web.Response) -> bytes:
+    """A response as it goes over a connection that stays open (RFC 9112)."""
+    body = response.body
+    assert isinstance(body, bytes)
+    headers = {
+        **response.headers,
+        hdrs.CONTENT_LENGTH: str(len(body)),
+        hdrs.DATE: rfc822_formatted_time(),
+        hdrs.SERVER: SERVER_SOFTWARE,
+    }
+    lines = [f"HTTP/1.1 {response.status} {response.reason}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode("utf-8", "replace") + body
+
+
+class _Refusals:
+    """Logs what was refused. Under overload that is most requests, so a full queue is told of once
+    a second."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._unsaid = 0
+        self._next = 0.0
+
+    def note(self, error: ServingError, identifier: str) -> None:
+        self._metrics.refused(error)
+        if not isinstance(error, QueueFull | NotServing):
+            log.warning("request_failed", error=str(error), request_id=identifier)
+            return
+        self._unsaid += 1
+        now = perf_counter()
+        if now >= self._next:
+            log.warning("requests_refused", error=str(error), requests=self._unsaid)
+            self._unsaid, self._next = 0, now + 1.0
+
+
+class _Heads:
+    """Builds the head of a good answer once a second for the version that serves."""
+
+    def __init__(self) -> None:
+        self._label = ""
+        self._date = ""
+        self._head = b""
+
+    def ok(self, label: str) -> bytes:
+        """The head, up to where the length of the body goes."""
+        date = rfc822_formatted_time()
+        if date is not self._date or label is not self._label:
+            self._date, self._label = date, label
+            self._head = (
+                f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: {date}\r\n"
+                f"{VERSION_HEADER}: {label}\r\nContent-Length: "
+            ).encode("latin-1", "replace")
+        return self._head

@@ -1,0 +1,13 @@
+"""What the routes find in the application."""
+
+from aiohttp import web
+
+from server.http.metrics import Metrics
+from server.serving.deployment import Deployment
+from server.settings import Settings
+from watcher.job import Watcher
+
+SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
+DEPLOYMENT: web.AppKey[Deployment] = web.AppKey("deployment", Deployment)
+WATCHER: web.AppKey[Watcher] = web.AppKey("watcher", Watcher)
+METRICS: web.AppKey[Metrics] = web.AppKey("metrics", Metrics)

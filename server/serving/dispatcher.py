@@ -1,0 +1,301 @@
+"""The requests that wait for a release's workers, and what each worker holds."""
+
+import asyncio
+import math
+from collections import deque
+
+import structlog
+
+from server.errors import PredictionTimeout, QueueFull, ServingError, WorkerDied
+from server.processes.worker_process import WorkerProcess
+from server.serving.calls import Answered, Batch, Call, refuse
+from server.serving.traffic import RecentRequests
+from server.settings import Settings
+from server.worker.frames import Answer, Outcome
+from watcher.versions import ModelVersion
+
+# A request this large is never merged, and takes a worker long enough that what comes after it
+# should wait for another one.
+_LARGE_BODY = 64 * 1024
+_BATCH_BYTES = 1024 * 1024
+
+log = structlog.get_logger("server.serving.dispatcher")
+
+
+class Dispatcher:
+    """Gives each free worker what waits, as one batch; no request waits for a batch to fill.
+
+    Attributes:
+        empty: Set while every request is answered.
+
+    Args:
+        model: The version that the workers serve; its label stands in every answer.
+        settings: Limits.
+        recent: Where answered requests are kept.
+    """
+
+    def __init__(self, model: ModelVersion, settings: Settings, recent: RecentRequests) -> None:
+        self._version = model.display
+        self._label = model.label
+        self._settings = settings
+        self._recent = recent
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[Call] = deque()
+        self._idle: deque[WorkerProcess] = deque()
+        # What each busy worker holds; it predicts the first.
+        self._batches: dict[WorkerProcess, deque[Batch]] = {}
+        self._ahead_from = math.inf
+        self._merging = False
+        self._dispatching = False
+        self._watch: asyncio.TimerHandle | None = None
+        self._closed: ServingError | None = None
+        self.empty = asyncio.Event()
+        self.empty.set()
+
+    @property
+    def waiting(self) -> int:
+        """How many requests no worker has taken yet."""
+        return len(self._queue)
+
+    @property
+    def unanswered(self) -> int:
+        """How many requests wait or are held by a worker."""
+        return len(self._queue) + len(self._held())
+
+    def add(self, worker: WorkerProcess, *, merging: bool) -> None:
+        """Give work to a worker from now on."""
+        self._merging = merging
+        self._free(worker)
+
+    def remove(self, worker: WorkerProcess) -> None:
+        """Have other workers answer what a lost one held."""
+        if worker in self._idle:
+            self._idle.remove(worker)
+        batches = self._batches.pop(worker, deque())
+        self._ahead_from = math.inf
+        while len(batches) > 1:
+            # Not begun: none of these can have been the reason.
+            self._queue.extendleft(reversed(batches.pop().calls.values()))
+        if batches:
+            self._ask_again(list(batches[0].calls.values()), WorkerDied("the model's process died"))
+
+    def close(self, error: ServingError) -> None:
+        """Refuse whatever is unanswered, and whatever comes."""
+        self._closed = error
+        if self._watch is not None:
+            self._watch.cancel()
+        for call in [*self._queue, *self._held()]:
+            refuse(call, error)
+        self._queue.clear()
+        self._batches.clear()
+        self.empty.set()
+
+    def submit(self, content_type: bytes, request_id: bytes, body: bytes) -> Answered:
+        """Queue a request; the future brings the worker's answer or a `ServingError`.
+
+        Raises:
+            QueueFull: as many requests wait as may.
+            ServingError: the release was stopped.
+        """
+        if self._closed is not None:
+            raise self._closed
+        if len(self._queue) >= self._settings.max_queue:
+            raise QueueFull(f"{len(self._queue)} requests are waiting")
+        due = self._loop.time() + self._settings.request_timeout_seconds
+        call = Call(content_type, request_id, body, due, self._loop.create_future())
+        self.adopt(call)
+        return call.answer
+
+    def hand_over(self, other: "Dispatcher") -> None:
+        """Have another release's workers answer what waits here."""
+        while self._queue:
+            other.adopt(self._queue.popleft())
+        self._note_if_empty()
+
+    def adopt(self, call: Call) -> None:
+        """Queue a call that came to another release."""
+        self._queue.append(call)
+        self.empty.clear()
+        self._schedule()
+
+    def take_answers(self, worker: WorkerProcess, answers: list[Answer]) -> None:
+        """Hand out what a worker answered of its first batch.
+
+        Raises:
+            ValueError, LookupError: the answers are not those to a batch that it holds.
+        """
+        if not answers:
+            raise ValueError("a frame without an answer")
+        batch = self._batches[worker][0]
+        for answer in answers:
+            call = batch.calls.pop(answer.place)
+            if not call.answer.done():
+                call.answer.set_result((answer, self._label))
+        # One of a batch is enough to rehearse with, and costs the others nothing.
+        if answer.outcome is Outcome.OK:
+            self._recent.note(call.content_type, call.body, answer.body)
+        if batch.calls:
+            # It does not hang: the rest may be many, each predicted by itself.
+            batch.due = self._loop.time() + self._patience(len(batch.calls))
+
+    def batch_done(self, worker: WorkerProcess, merging: bool) -> None:
+        """Note that a worker has answered all of its first batch.
+
+        Args:
+            merging: Whether it still merges requests.
+
+        Raises:
+            ValueError: it has not answered all.
+        """
+        batches = self._batches[worker]
+        if batches[0].calls:
+            raise ValueError(f"{len(batches[0].calls)} answers are missing")
+        self._merging = merging
+        batches.popleft()
+        if batches:
+            self._begin(batches)
+            self._schedule()
+        else:
+            del self._batches[worker]
+            self._free(worker)
+
+    def _held(self) -> list[Call]:
+        """What the workers have not answered yet."""
+        batches = (batch for held in self._batches.values() for batch in held)
+        return [call for batch in batches for call in batch.calls.values()]
+
+    def _schedule(self) -> None:
+        """Dispatch once the loop has read what else has arrived: that goes into the same batch."""
+        if not self._dispatching and (self._idle or len(self._queue) >= self._ahead_from):
+            self._dispatching = True
+            self._loop.call_soon(self._dispatch)
+        if self._watch is None:
+            self._watch = self._loop.call_later(self._watch_interval(), self._look_for_overdue)
+
+    def _dispatch(self) -> None:
+        self._dispatching = False
+        while self._queue and self._idle:
+            share = math.ceil(len(self._queue) / len(self._idle))
+            calls = self._take(share)
+            if not calls:
+                return
+            self._send(self._idle.popleft(), calls)
+        if len(self._queue) >= self._ahead_from and (calls := self._take(len(self._queue))):
+            (worker,) = self._batches
+            self._send(worker, calls)
+
+    def _send(self, worker: WorkerProcess, calls: list[Call]) -> None:
+        batches = self._batches.setdefault(worker, deque())
+        batches.append(Batch(calls))
+        if len(batches) == 1:
+            self._begin(batches)
+        else:
+            self._ahead_from = math.inf
+        parts: list[bytes] = []
+        for call in calls:
+            parts += (call.content_type, call.request_id, call.body)
+        worker.send(parts)
+
+    def _begin(self, batches: deque[Batch]) -> None:
+        """Note that a worker begins with the first of its batches."""
+        batch = batches[0]
+        batch.due = self._loop.time() + self._patience(batch.size)
+        # A lone worker gets its next batch ahead of time once that is as large as the one it has:
+        # it need not wait, then, until this loop has handed out its answers. With several, another
+        # one may be free sooner.
+        lone = self._settings.workers == 1 and self._merging and len(batches) == 1
+        self._ahead_from = batch.size if lone else math.inf
+
+    def _patience(self, calls: int) -> float:
+        """Seconds within which the next answer to a batch must come. Of several calls, one may make
+        the model hang, and time is left to ask the others alone."""
+        seconds = self._settings.request_timeout_seconds
+        return seconds / 2 if calls > 1 else seconds
+
+    def _take(self, most: int) -> list[Call]:
+        """Take the next batch out of the queue: what is first, and what may go with it."""
+        queue = self._queue
+        calls: list[Call] = []
+        size = 0
+        if not self._merging:
+            most = 1
+        while queue and len(calls) < min(most, self._settings.max_batch_rows):
+            call = queue[0]
+            size += len(call.body)
+            large = len(call.body) > _LARGE_BODY
+            if calls and (call.alone or large or size > _BATCH_BYTES):
+                break
+            queue.popleft()
+            if not call.answer.done():
+                calls.append(call)
+                if call.alone or large:
+                    break
+        return calls
+
+    def _free(self, worker: WorkerProcess) -> None:
+        self._idle.append(worker)
+        if not self._batches:
+            self._ahead_from = math.inf
+        if self._queue:
+            # At once rather than on the loop's next turn: the worker waits.
+            self._dispatch()
+        else:
+            self._note_if_empty()
+
+    def _note_if_empty(self) -> None:
+        if not self._queue and not self._batches:
+            self.empty.set()
+
+    def _ask_again(self, calls: list[Call], error: ServingError) -> None:
+        """Put calls back in front of the queue, each to be predicted alone; what was alone before
+        is the one at fault."""
+        now = self._loop.time()
+        for place in reversed(range(len(calls))):
+            call = calls[place]
+            if call.alone:
+                refuse(call, error)
+            else:
+                call.alone = True
+                # Any of those before it may take all its time, and be the one at fault.
+                call.due = now + (place + 1) * self._settings.request_timeout_seconds
+                self._queue.appendleft(call)
+        if self._queue:
+            self._schedule()
+        else:
+            self._note_if_empty()
+
+    def _watch_interval(self) -> float:
+        return min(1.0, self._settings.request_timeout_seconds / 10)
+
+    def _look_for_overdue(self) -> None:
+        """End workers that hang, and refuse what has waited too long."""
+        self._watch = None
+        now = self._loop.time()
+        for worker, batches in list(self._batches.items()):
+            if batches[0].due <= now:
+                self._end_hung(worker, batches[0])
+        # Not only the first: those that are asked again stand before others, and have longer.
+        for call in self._queue:
+            if call.due <= now:
+                refuse(call, QueueFull("no worker was free in time"))
+        self._queue = deque(call for call in self._queue if call.due > now)
+        if self._queue or self._batches:
+            self._watch = self._loop.call_later(self._watch_interval(), self._look_for_overdue)
+        else:
+            self.empty.set()
+
+    def _end_hung(self, worker: WorkerProcess, batch: Batch) -> None:
+        """Kill a worker that is overdue. A request that it held by itself has had its time; of
+        several, each is asked alone, as one of them may be at fault."""
+        log.warning(
+            "worker_hung",
+            version=self._version,
+            pid=worker.pid,
+            requests=len(batch.calls),
+        )
+        if len(batch.calls) == 1:
+            for call in batch.calls.values():
+                refuse(call, PredictionTimeout("the model took too long over this request"))
+            batch.calls.clear()
+        batch.due = math.inf
+        worker.kill()

@@ -1,0 +1,229 @@
+"""A release: one model version, its workers, and the requests that wait for them."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from server.errors import LoadFailed, NotServing
+from server.processes.forkserver import ForkServer
+from server.processes.worker_process import Ready, State, WorkerProcess
+from server.serving.calls import Answered
+from server.serving.crashes import CrashRecord
+from server.serving.dispatcher import Dispatcher
+from server.serving.scratch import remove_tree
+from server.serving.traffic import RecentRequests
+from server.settings import Settings
+from server.worker.spec import RecordedRequest, WorkerSpec
+from watcher.versions import ModelVersion
+
+log = structlog.get_logger("server.serving.release")
+
+
+class Release:
+    """Serves one model version.
+
+    Args:
+        model: The version.
+        settings: Numbers of workers and limits.
+        fork_server: Where workers come from.
+        threads: Most BLAS and OpenMP threads of each worker, or None to leave what the user set.
+        directory: The release's own, removed when it stops.
+        recorded: Real requests that it must answer first, with what the version before answered.
+        rehearse: Whether it must also answer its own example.
+        on_given_up: Called when its workers died so often that it should be replaced.
+
+    Attributes:
+        recent: The last requests that it answered well.
+        answers_changed: How many of the recorded requests it answers in another way than the
+            version before, as `3 of 32`; None where there were none.
+    """
+
+    def __init__(
+        self,
+        model: ModelVersion,
+        settings: Settings,
+        fork_server: ForkServer,
+        threads: int | None,
+        directory: Path,
+        recorded: tuple[RecordedRequest, ...],
+        rehearse: bool,
+        on_given_up: Callable[["Release"], None],
+    ) -> None:
+        self.model = model
+        self.workers_lost = 0
+        self.ready: Ready | None = None
+        self.recent = RecentRequests(settings.rehearsal_requests)
+        self.answers_changed: str | None = None
+        self._settings = settings
+        self._fork_server = fork_server
+        self._threads = threads
+        self._directory = directory
+        self._recorded = recorded
+        self._rehearse = rehearse
+        self._on_given_up = on_given_up
+        self._loop = asyncio.get_running_loop()
+        self._workers: list[WorkerProcess] = []
+        self._dispatcher = Dispatcher(model, settings, self.recent)
+        self._crashes = CrashRecord()
+        self._replacing: set[asyncio.Task[None]] = set()
+        self._stopped = False
+
+    async def start(self) -> None:
+        """Fetch, load and rehearse the version in each of its workers.
+
+        Raises:
+            LoadFailed: one of them could not; nothing of the release is left then.
+        """
+        try:
+            _, self.ready = await self._start_worker(self._recorded)
+            self._take_over(self.ready)
+            async with asyncio.TaskGroup() as group:
+                for _ in range(1, self._settings.workers):
+                    group.create_task(self._start_worker())
+        except ExceptionGroup as errors:
+            await self.stop()
+            raise errors.exceptions[0] from None
+        except BaseException:
+            await self.stop()
+            raise
+
+    @property
+    def workers_alive(self) -> int:
+        """How many workers can answer."""
+        return sum(worker.state in (State.IDLE, State.BUSY) for worker in self._workers)
+
+    @property
+    def sound(self) -> bool:
+        """Whether none of its workers has died in the last minute."""
+        return not self._crashes.any_lately(self._loop.time())
+
+    @property
+    def waiting(self) -> int:
+        """How many requests no worker has taken yet."""
+        return self._dispatcher.waiting
+
+    def submit(self, content_type: bytes, request_id: bytes, body: bytes) -> Answered:
+        """Queue a request; the future brings the worker's answer or a `ServingError`.
+
+        Raises:
+            QueueFull: as many requests wait as may.
+            NotServing: the release was stopped.
+        """
+        return self._dispatcher.submit(content_type, request_id, body)
+
+    def hand_over(self, other: "Release") -> None:
+        """Have another release answer what waits here and no worker has taken."""
+        self._dispatcher.hand_over(other._dispatcher)
+
+    async def drain(self, timeout: float) -> None:
+        """Wait until every request is answered, at most `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._dispatcher.empty.wait()
+        except TimeoutError:
+            log.warning(
+                "drain_timed_out",
+                version=self.model.display,
+                unanswered=self._dispatcher.unanswered,
+            )
+
+    async def stop(self) -> None:
+        """End the workers and remove the directory; what is unanswered is refused."""
+        self._stopped = True
+        for task in self._replacing:
+            task.cancel()
+        await asyncio.gather(*self._replacing, return_exceptions=True)
+        self._dispatcher.close(NotServing("this version was stopped before it could answer"))
+        await asyncio.gather(*(worker.stop() for worker in self._workers))
+        await asyncio.to_thread(remove_tree, self._directory)
+
+    def state(self) -> list[dict[str, Any]]:
+        """What `/info` shows of the workers."""
+        return [{"pid": worker.pid, "state": worker.state} for worker in self._workers]
+
+    def _take_over(self, ready: Ready) -> None:
+        """Keep the recorded requests, with the answers that are now right, for the next version."""
+        for request, answer in zip(self._recorded, ready.answers, strict=True):
+            self.recent.note(request.content_type, request.body, answer)
+        if self._recorded:
+            self.answers_changed = f"{ready.answers_changed} of {len(self._recorded)}"
+        self._recorded = ()
+
+    async def _start_worker(
+        self, recorded: tuple[RecordedRequest, ...] = ()
+    ) -> tuple[WorkerProcess, Ready]:
+        worker = WorkerProcess(
+            self.model.display,
+            self._dispatcher.take_answers,
+            self._dispatcher.batch_done,
+            self._worker_lost,
+        )
+        self._workers.append(worker)
+        try:
+            await worker.start(self._fork_server, self._spec(recorded))
+            ready = await worker.ready(self._settings.load_timeout_seconds)
+        except BaseException:
+            self._workers.remove(worker)
+            worker.kill()
+            await asyncio.shield(worker.stop())
+            raise
+        self._dispatcher.add(worker, merging=bool(ready.merged_formats))
+        return worker, ready
+
+    def _spec(self, recorded: tuple[RecordedRequest, ...]) -> WorkerSpec:
+        settings = self._settings
+        return WorkerSpec(
+            load_uri=self.model.load_uri,
+            directory=str(self._directory),
+            path=self._path(),
+            log_level=settings.log_level,
+            threads=self._threads,
+            batching=settings.batching,
+            merged_formats=self.ready.merged_formats if self.ready else None,
+            max_batch_rows=settings.max_batch_rows,
+            rehearse=self._rehearse,
+            recorded=recorded,
+        )
+
+    def _path(self) -> str | None:
+        """Where the version's files are, if they have been fetched and nobody has removed them."""
+        return self.ready.path if self.ready and Path(self.ready.path).exists() else None
+
+    def _worker_lost(self, worker: WorkerProcess) -> None:
+        """Have another worker answer what this one held, and start one in its place."""
+        self._workers.remove(worker)
+        self._dispatcher.remove(worker)
+        if self._stopped:
+            return
+        self.workers_lost += 1
+        task = self._loop.create_task(self._replace(worker.pid, self._note_crash()))
+        self._replacing.add(task)
+        task.add_done_callback(self._replacing.discard)
+
+    async def _replace(self, lost: int, pause: float) -> None:
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                worker, _ = await self._start_worker()
+            except LoadFailed as error:
+                pause = self._note_crash()
+                log.error(
+                    "worker_not_replaced",
+                    version=self.model.display,
+                    phase=error.phase,
+                    error=str(error),
+                    retry_in_seconds=pause,
+                    **error.details,
+                )
+            else:
+                break
+        log.info("worker_replaced", version=self.model.display, old_pid=lost, pid=worker.pid)
+
+    def _note_crash(self) -> float:
+        pause = self._crashes.note(self._loop.time())
+        if self._crashes.too_many:
+            self._on_given_up(self)
+        return pause

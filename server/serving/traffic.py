@@ -1,0 +1,44 @@
+"""The last requests that a version answered well, to rehearse the next one with."""
+
+from collections import OrderedDict
+
+from server.worker.spec import RecordedRequest
+
+_LARGEST = 1024 * 1024
+_LARGEST_TOTAL = 16 * 1024 * 1024
+
+
+class RecentRequests:
+    """Distinct requests that got a 200, and what was answered; in memory only.
+
+    Args:
+        limit: Most requests kept.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._answers: OrderedDict[tuple[bytes, bytes], bytes] = OrderedDict()
+        self._bytes = 0
+
+    def note(self, content_type: bytes, body: bytes, answer: bytes) -> None:
+        """Keep a request and its answer; the oldest make room."""
+        size = len(body) + len(answer)
+        if self._limit == 0 or size > _LARGEST:
+            return
+        self._drop((content_type, body))
+        self._answers[content_type, body] = answer
+        self._bytes += size
+        while len(self._answers) > self._limit or self._bytes > _LARGEST_TOTAL:
+            self._drop(next(iter(self._answers)))
+
+    def snapshot(self) -> tuple[RecordedRequest, ...]:
+        """What is kept now, the oldest first."""
+        return tuple(
+            RecordedRequest(content_type, body, answer)
+            for (content_type, body), answer in self._answers.items()
+        )
+
+    def _drop(self, key: tuple[bytes, bytes]) -> None:
+        answer = self._answers.pop(key, None)
+        if answer is not None:
+            self._bytes -= len(key[1]) + len(answer)

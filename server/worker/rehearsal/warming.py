@@ -1,0 +1,45 @@
+"""Predicting real requests in several sizes before anyone waits for it."""
+
+import time
+from collections.abc import Mapping, Sequence
+from itertools import cycle, islice
+
+from ..merging.merge_keys import MergeKeys
+from ..merging.together import Answered, predict_together
+from ..protocol import Protocol
+
+# Rows, the smallest first.
+_SIZES = (2, 8, 32, 256)
+_SECONDS = 0.5
+
+
+def warm(
+    protocol: Protocol,
+    recorded: Mapping[object, Sequence[Answered]],
+    keys: MergeKeys,
+    most_rows: int,
+) -> None:
+    """Predict real requests together, so that the first large batch meets warm code.
+
+    It takes some half a second at most. What goes wrong is left to when it matters.
+
+    Args:
+        recorded: Requests of one row each, by merge key.
+        keys: Which of them may share predictions.
+        most_rows: Most rows in one prediction.
+    """
+    deadline = time.monotonic() + _SECONDS
+    for key, members in recorded.items():
+        if not keys.merges(key):
+            continue
+        seconds_per_row = 0.0
+        for size in _SIZES:
+            started = time.monotonic()
+            if size > most_rows or started + seconds_per_row * size > deadline:
+                break
+            requests = [member.request for member in islice(cycle(members), size)]
+            try:
+                predict_together(protocol, requests)
+            except BaseException:
+                break
+            seconds_per_row = (time.monotonic() - started) / size

@@ -1,0 +1,105 @@
+"""What chaos takes for a problem, and what it does not."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.chaos.schedule import Promotion
+from tests.end_to_end.chaos.story import Story
+from tests.support.load import Sample
+from tests.support.server import Event
+
+
+def answer(sent: float, version: str, word: str) -> Sample:
+    """A good answer."""
+    return Sample(sent, sent + 0.01, 200, version, f'{{"predictions":["{word}"]}}'.encode())
+
+
+def failure(sent: float, status: int = 500) -> Sample:
+    """A request that failed."""
+    return Sample(sent, sent + 0.01, status, None, b"{}")
+
+
+def event(at: float, name: str, **fields: Any) -> Event:
+    """A line of the log."""
+    return Event({"event": name, **fields}, at)
+
+
+def swap(at: float, old: str | None, new: str, trigger: str = "watcher") -> Event:
+    """A swap to another version."""
+    return event(
+        at,
+        "model_swapped",
+        old_version=old,
+        new_version=new,
+        trigger=trigger,
+        version_changed=True,
+    )
+
+
+def moved(at: float, old: str, new: str) -> Event:
+    """What comes before a swap."""
+    return event(at, "version_moved", old_version=old, new_version=new)
+
+
+GOOD = Story(
+    clients=[
+        [answer(1, "1", "one"), answer(11, "2", "two"), answer(21, "1", "one")],
+        [answer(2, "1", "one"), answer(22, "1", "one")],
+    ],
+    events=[
+        swap(0, None, "v1", "startup"),
+        moved(9.5, "v1", "v2"),
+        swap(10, "v1", "v2"),
+        moved(19.5, "v2", "v1"),
+        swap(20, "v2", "v1"),
+    ],
+    promotions=[Promotion("1", -2, -1), Promotion("2", 9, 9.1), Promotion("1", 19, 19.1)],
+    kills=[],
+    final="1",
+)
+
+
+def test_a_rollback_without_a_failure_is_no_problem() -> None:
+    assert GOOD.problems() == []
+
+
+@pytest.mark.parametrize(
+    ("story", "says"),
+    [
+        (replace(GOOD, clients=[[failure(5)]]), "1 requests failed with 500"),
+        (replace(GOOD, clients=[[failure(5)]], kills=[6.0]), "1 requests failed with 500"),
+        (replace(GOOD, clients=[[failure(5, 0)]], kills=[4.5]), "1 requests failed with 0"),
+        (replace(GOOD, clients=[[answer(11, "2", "one")]]), "version 2 answered"),
+        (replace(GOOD, clients=[[answer(5, "2", "two")]]), "version 2 answered a request"),
+        (replace(GOOD, clients=[[answer(5, "4", "one")]]), "version 4 answered"),
+        (
+            replace(GOOD, clients=[[answer(10.1, "2", "two"), answer(10.2, "1", "one")]]),
+            "a client went back to v1",
+        ),
+        (replace(GOOD, promotions=GOOD.promotions[:1]), "which the registry did not name"),
+        (replace(GOOD, final="2"), "v2 is in Production, v1 serves"),
+        (replace(GOOD, events=[e for e in GOOD.events if "trigger" in e]), "no version_moved"),
+        (
+            replace(GOOD, events=[*GOOD.events, event(30, "swap_crashed")]),
+            "swap_crashed",
+        ),
+        (
+            replace(
+                GOOD,
+                events=[
+                    *GOOD.events,
+                    event(30, "reload_failed", failed_version="v2", phase="load"),
+                ],
+            ),
+            "a good version was refused",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_told(story: Story, says: str) -> None:
+    assert any(says in problem for problem in story.problems()), story.problems()
+
+
+def test_right_after_a_kill_a_documented_failure_is_no_problem() -> None:
+    assert replace(GOOD, clients=[[failure(5)]], kills=[4.5]).problems() == []

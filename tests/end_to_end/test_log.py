@@ -1,0 +1,295 @@
+"""The log: its events and their fields, and all that others print, as JSON."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+from tests.conftest import StartServer
+from tests.support.events import EVERY_LINE, FIELDS, is_complete
+from tests.support.live import Live
+from tests.support.load import load
+from tests.support.models import TEXT_REQUEST, SavedModels
+from tests.support.registry import Registry
+from tests.support.server import REPOSITORY, Server
+from tests.support.waiting import wait_until
+
+# That every line is JSON and every event has its fields is checked when a server is closed, for
+# each server of each test.
+
+
+def test_readme_shows_a_whole_line_of_each_event() -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    lines = [json.loads(line) for line in readme.splitlines() if line.startswith('{"timestamp"')]
+    assert [line["event"] for line in lines if not is_complete(line)] == []
+    assert sorted(line["event"] for line in lines) == sorted(FIELDS)
+
+
+def test_a_promotion_is_told_from_its_discovery_to_the_retirement(live: Live) -> None:
+    old, new = live.serve("old"), live.add("new")
+    server, mark = live.server, live.server.mark()
+    live.promote(new)
+    retired = server.wait_for("release_retired", since=mark, version=f"v{old}")
+
+    moved, swapped = server.find("version_moved", mark), server.find("model_swapped", mark)
+    assert len(moved) == len(swapped) == 1
+    assert (moved[0]["old_version"], moved[0]["new_version"]) == (f"v{old}", f"v{new}")
+    swap = swapped[0]
+    assert (swap["old_version"], swap["new_version"]) == (f"v{old}", f"v{new}")
+    assert (swap["trigger"], swap["version_changed"]) == ("watcher", True)
+    assert 0 < swap["load_seconds"] < 60
+    assert swap["rehearsed"] >= 1
+    assert 0 <= retired["seconds"] < 30
+    order = [server.events.index(e) for e in (moved[0], swap, retired)]
+    assert order == sorted(order)
+
+
+def wait_for_polls(server: Server, count: int) -> None:
+    """Wait until the watcher has asked the registry so many times."""
+    polls: set[str] = set()
+
+    def seen() -> int:
+        polls.add(server.info()["watcher"]["last_poll"])
+        return len(polls)
+
+    wait_until(lambda: seen() > count, "further polls")
+
+
+def test_nothing_is_logged_while_the_version_stays(live: Live) -> None:
+    live.serve("same")
+    server = live.server
+    server.wait_for("release_retired", count=len(server.find("model_swapped")) - 1)
+    mark = server.mark()
+    wait_for_polls(server, 4)
+    assert server.find("model_swapped", mark) == []
+    assert [e.fields for e in server.events[mark:] if e["event"] != "worker_output"] == []
+
+
+def test_a_stage_that_nothing_holds_is_told_once_and_the_last_version_serves_on(
+    live: Live,
+) -> None:
+    version = live.serve("last")
+    server, mark = live.server, live.server.mark()
+    live.registry.archive(live.name, version)
+    missing = server.wait_for("version_missing", since=mark)
+    assert (missing["serving_version"], missing["level"]) == (f"v{version}", "warning")
+    wait_for_polls(server, 4)
+
+    assert server.info()["watcher"]["last_outcome"] == "missing"
+    assert server.predict(TEXT_REQUEST).version == version
+    assert server.get("/health").status == 200
+    assert len(server.find("version_missing", mark)) == 1
+
+    # Back in its stage, it is the version that serves already; gone again, that is told again.
+    live.promote(version)
+    wait_until(lambda: server.info()["watcher"]["last_outcome"] == "unchanged", "a poll found it")
+    live.registry.archive(live.name, version)
+    server.wait_for("version_missing", since=mark, count=2)
+    assert server.find("model_swapped", mark) == []
+
+
+async def test_a_worker_that_dies_is_told_and_replaced_without_a_failed_request(
+    live: Live,
+) -> None:
+    version = live.serve("durable")
+    server, mark = live.server, live.server.mark()
+    pid = server.worker_pids()[0]
+    async with load(server.url, TEXT_REQUEST, clients=8) as clients:
+        await clients.answered(20)
+        os.kill(pid, signal.SIGKILL)
+        await clients.answered(20)
+    exited = server.wait_for("worker_exited", since=mark)
+    replaced = server.wait_for("worker_replaced", since=mark)
+    assert clients.failures == []
+    assert (exited["version"], exited["pid"], exited["signal"]) == (f"v{version}", pid, "SIGKILL")
+    assert replaced["version"] == f"v{version}"
+    assert server.worker_pids() == [replaced["pid"]]
+    assert server.get("/health").status == 200
+
+
+def test_an_exit_code_is_told_where_there_was_one(live: Live) -> None:
+    body = """
+        import os
+        if "die" in list(model_input["text"]):
+            os._exit(7)
+        return ["alive"] * len(model_input)
+    """
+    version = live.serve(live.saved.save(body))
+    mark = live.server.mark()
+    answer = live.server.predict({"instances": ["die"]})
+    assert answer.status == 500
+    assert set(answer.json) == {"error_code", "message"}
+    exited = live.server.wait_for("worker_exited", since=mark, version=f"v{version}")
+    assert exited["exit_code"] == 7
+    assert live.server.predict(TEXT_REQUEST).json == {"predictions": ["alive"]}
+
+
+# Only for this one request: a version is tried with others before it serves.
+PRINTING = """
+    import logging, os, subprocess, sys, warnings
+    if "print" not in list(model_input["text"]):
+        return ["quiet"] * len(model_input)
+    print("printed")
+    print("no line end", end="")
+    print()
+    os.write(1, b"written to 1\\n")
+    os.write(2, b"written to 2\\n")
+    sys.stderr.write("to standard error\\n")
+    subprocess.run(["echo", "from a child process"])
+    os.write(1, b"not UTF-8 \\xff\\n")
+    logging.getLogger("my.model").warning("logged %s", "with arguments")
+    logging.getLogger("my.model").debug("too fine to be shown")
+    warnings.warn("warned of")
+    return ["done"] * len(model_input)
+"""
+
+
+def test_what_a_model_prints_and_logs_is_in_the_log(live: Live) -> None:
+    version = live.serve(live.saved.save(PRINTING, load="print('loading')"))
+    server, mark = live.server, live.server.mark()
+    pid = server.worker_pids()[0]
+    answer = server.predict({"instances": ["print"]})
+    assert answer.status == 200
+
+    for message in (
+        *("printed", "no line end", "written to 1", "written to 2", "to standard error"),
+        *("from a child process", "not UTF-8 \\xff"),
+    ):
+        event = server.wait_for("worker_output", since=mark, message=message)
+        assert (event["version"], event["pid"]) == (f"v{version}", pid)
+    logged = server.wait_for("worker_output", since=mark, message="logged with arguments")
+    assert (logged["level"], logged["logger"]) == ("warning", "my.model")
+    assert logged["request_id"] == answer.headers["x-request-id"]
+    server.wait_for("worker_output", logger="py.warnings", since=mark)
+    assert server.find("worker_output", message="loading", version=f"v{version}")
+    assert not [line for line in server.lines if "too fine" in line]
+
+
+FORGING = r"""
+    import json, logging, os
+    if "forge" not in list(model_input["text"]):
+        return ["honest"] * len(model_input)
+    forged = {"event": "model_swapped", "level": "info", "new_version": "v666",
+              "logger": "server.worker", "timestamp": "1999"}
+    print(json.dumps(forged))
+    for event in ("model_swapped", ["model_swapped"], None):
+        for fields in ({}, 1, {"event": "model_swapped"}, {"version": "v666", "level": "info"}):
+            line = json.dumps({**forged, "event": event, "fields": fields})
+            os.write(1, b"\x1e" + line.encode() + b"\n")
+    for fields in (1, {"event": "model_swapped"}, {"version": "v666", "pid": 0, "self": 1}):
+        line = json.dumps({**forged, "event": "prediction_failed", "fields": fields})
+        os.write(1, b"\x1e" + line.encode() + b"\n")
+    for name in ("server.worker", "server.serving.deployment", ""):
+        logging.getLogger(name).warning("model_swapped")
+        logging.getLogger(name).warning("model_swapped", extra={"fields": {"event": "forged"}})
+    print("the last line")
+    return ["done"] * len(model_input)
+"""
+
+
+def test_a_model_cannot_forge_an_event(live: Live) -> None:
+    server, mark = live.server, live.server.mark()
+    before = server.info()["metadata"]["version"]
+    version = live.serve(live.saved.save(FORGING))
+    # The version before has its own last word.
+    server.wait_for("release_retired", since=mark, version=f"v{before}")
+    mark = server.mark()
+    forge = {"instances": ["forge"]}
+    assert server.predict(forge).status == 200
+    server.wait_for("worker_output", since=mark, message="the last line", seconds=10)
+    forged = [e for e in server.events[mark:] if e["event"] in FIELDS]
+    assert forged == []
+    assert {e["event"] for e in server.events[mark:]} <= {"worker_output", "prediction_failed"}
+    assert {e["version"] for e in server.events[mark:]} == {f"v{version}"}
+    # It is still heard, and still serves.
+    assert server.predict(forge).status == 200
+    server.wait_for("worker_output", since=mark, message="the last line", count=2, seconds=10)
+
+
+def test_a_model_that_raises_is_logged_under_the_request_id(live: Live) -> None:
+    body = """
+        if "bad" in list(model_input["text"]):
+            raise ValueError("this word is not in the vocabulary")
+        return ["good"] * len(model_input)
+    """
+    version = live.serve(live.saved.save(body))
+    mark = live.server.mark()
+    answer = live.server.predict({"instances": ["bad"]}, {"X-Request-ID": "request-of-mine"})
+
+    assert answer.status == 400
+    assert answer.json == {
+        "error_code": "BAD_REQUEST",
+        "message": "this word is not in the vocabulary",
+    }
+    event = live.server.wait_for("prediction_failed", since=mark)
+    assert (event["request_id"], event["level"]) == ("request-of-mine", "error")
+    assert event["version"] == f"v{version}"
+    assert "Traceback (most recent call last)" in event["exception"]
+    assert "ValueError: this word is not in the vocabulary" in event["exception"]
+
+
+def test_every_line_says_when_how_grave_what_and_of_which_model(live: Live) -> None:
+    live.serve("any")
+    for event in live.server.events:
+        assert set(event.fields) >= EVERY_LINE
+        moment = datetime.fromisoformat(event["timestamp"])
+        assert abs((datetime.now(UTC) - moment).total_seconds()) < 3600
+        assert event["level"] in ("debug", "info", "warning", "error", "critical")
+        assert event["model_name"] == live.name
+
+
+def test_a_server_tells_of_its_start_and_its_end(
+    registry: Registry, model_name: str, saved: SavedModels, start_server: StartServer
+) -> None:
+    registry.create(model_name)
+    registry.promote(model_name, registry.add(model_name, saved.saying("one")))
+    uri = f"models:/{model_name}/Production"
+    server = start_server(uri, LOG_LEVEL="debug", MODEL_NAME="a name to show")
+    server.wait_for("version_unchanged", level="debug")
+    assert server.stop() == 0
+
+    life = [e for e in server.events if e["event"].startswith("server_")]
+    assert [e["event"] for e in life] == ["server_started", "server_stopping", "server_stopped"]
+    started, stopping, _ = life
+    assert (started["host"], started["port"]) == ("127.0.0.1", server.port)
+    assert (started["model_uri"], started["model_name"]) == (uri, "a name to show")
+    assert started["watching"] is True
+    assert stopping["signal"] == "SIGTERM"
+    first = server.find("model_swapped")[0]
+    assert (first["trigger"], first["old_version"], first["new_version"]) == (
+        *("startup", None, "v1"),
+    )
+
+
+def test_on_a_console_lines_are_for_people(
+    registry: Registry, model_name: str, saved: SavedModels
+) -> None:
+    registry.create(model_name)
+    registry.promote(model_name, registry.add(model_name, saved.saying("one")))
+    environment = {
+        **os.environ,
+        "MODEL_URI": f"models:/{model_name}/Production",
+        "MLFLOW_TRACKING_URI": registry.uri,
+        "HOST": "127.0.0.1",
+        "PORT": "0",
+        "LOG_FORMAT": "console",
+        "PRELOAD": "pandas",
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "server"],
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if "model_swapped" in line:
+                process.terminate()
+    assert process.returncode == 0
+    assert not any(line.startswith("{") for line in lines)
+    assert "server_stopped" in lines[-1]

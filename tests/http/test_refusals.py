@@ -1,0 +1,60 @@
+"""Refusing a request costs little: under overload most requests are refused."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from server.errors import NotServing
+from server.http.invocations import Invocations
+from server.http.metrics import Metrics
+from server.processes.forkserver import ForkServer
+from server.serving.deployment import Deployment
+from server.serving.scratch import Scratch
+from server.settings import read_settings
+from watcher.retries import RetryPauses
+from watcher.versions import ModelVersion
+
+
+async def look_up() -> ModelVersion:
+    """Nobody asks."""
+    raise AssertionError
+
+
+@contextmanager
+def collector_off() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+async def test_a_refusal_leaves_nothing_for_the_garbage_collector(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MODEL_URI", "models:/demo/Production")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    settings = read_settings()
+    scratch = Scratch()
+    deployment = Deployment(
+        settings, look_up, ForkServer(1, ()), scratch, RetryPauses(1.0), threads=None
+    )
+    invocations = Invocations(deployment, Metrics(deployment), settings)
+    headers = CIMultiDictProxy(CIMultiDict({"Content-Type": "application/json"}))
+
+    def refuse() -> None:
+        refused = invocations.submit(headers, b"{}")
+        assert isinstance(refused.answered.exception(), NotServing)
+        assert b"503" in invocations.finish(refused)
+
+    refuse()
+    with collector_off():
+        for _ in range(100):
+            refuse()
+        assert gc.collect() < 100
+    scratch.close()

@@ -1,0 +1,114 @@
+"""Requests that the rehearsal could not foresee are merged once they were seen to be safe."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.models import ModelSignature
+from mlflow.types import DataType, ParamSchema, ParamSpec
+
+from server.worker.merging.merge_keys import MergeKeys
+from server.worker.protocol import kind_of_answer
+from tests.support.server import Server
+from tests.worker.merging.clients import NUMBER, NUMBER_EXAMPLE, ask, numbers
+from tests.worker.merging.conftest import Serve
+
+FACTOR = ModelSignature(
+    inputs=NUMBER.inputs, params=ParamSchema([ParamSpec("factor", DataType.double, 1.0)])
+)
+
+
+@pytest.fixture
+def noting(serve: Serve, tmp_path: Path) -> Callable[[str], Callable[[], list[int]]]:
+    """Serves a model of an expression; the function that it returns says, and forgets, how many
+    rows each prediction with parameters had."""
+    path = tmp_path / "rows"
+    path.touch()
+
+    def noting(expression: str) -> Callable[[], list[int]]:
+        batching = serve(
+            f"""
+            if params["factor"] != 1.0:
+                with open({str(path)!r}, "a") as file:
+                    file.write(f"{{len(model_input)}}\\n")
+            x = model_input["x"]
+            return ({expression}).tolist()
+            """,
+            signature=FACTOR,
+            input_example=NUMBER_EXAMPLE,
+        )
+        assert batching["merging"] is True
+
+        def rows() -> list[int]:
+            lines = path.read_text().split()
+            path.write_text("")
+            return [*map(int, lines)]
+
+        return rows
+
+    return noting
+
+
+def bodies() -> list[Any]:
+    """Requests with a parameter that no example has."""
+    return [{"instances": [{"x": x}], "params": {"factor": 2.0}} for x in numbers()]
+
+
+def test_requests_with_parameters_are_merged_after_their_trial(
+    server: Server, noting: Callable[[str], Callable[[], list[int]]]
+) -> None:
+    rows = noting("x * params['factor']")
+    expected = [(200, {"predictions": [x * 2]}) for x in numbers()]
+    assert ask(server, bodies()) == expected
+    assert rows()[0] == 1
+    assert ask(server, bodies()) == expected
+    after = rows()
+    # Each request once, and several in one prediction.
+    assert sum(after) == len(bodies())
+    assert max(after) > 8
+
+
+def test_requests_that_differ_together_are_alone_for_good(
+    server: Server, noting: Callable[[str], Callable[[], list[int]]]
+) -> None:
+    rows = noting("x if params['factor'] == 1.0 else x - x.mean()")
+    expected = [(200, {"predictions": [0.0]})] * len(bodies())
+    assert ask(server, bodies()) == expected
+    tried = [count for count in rows() if count > 1]
+    assert len(tried) == 1
+    assert ask(server, bodies()) == expected
+    assert rows() == [1] * len(bodies())
+
+
+def test_keys_that_clients_make_up_take_no_more_memory_than_so_much() -> None:
+    keys = MergeKeys()
+    keys.prove("known", kind_of_answer([1]))
+    made_up = range(10_000)
+    for key in made_up:
+        if keys.on_trial(key):
+            keys.agree(key, kind_of_answer([1]), requests=2)
+    for key in made_up:
+        if keys.on_trial(key):
+            keys.bar(key)
+    barred = [key for key in made_up if not keys.on_trial(key)]
+    assert barred == list(made_up)
+    # Tried no more, and never merged.
+    assert not any(keys.merges(key) for key in made_up)
+    assert keys.merges("known")
+
+
+@pytest.mark.parametrize(
+    ("answers", "merged"),
+    [([[1], [2.5]] * 4, False), ([[1], [2.5], [1, 2.5], [2]] * 2, True)],
+    ids=["either", "both in one"],
+)
+def test_answers_of_two_kinds_are_merged_only_if_they_were_seen_side_by_side(
+    answers: list[Any], merged: bool
+) -> None:
+    keys = MergeKeys()
+    keys.prove("known", kind_of_answer([1]))
+    for answer in answers:
+        assert keys.on_trial("tried")
+        keys.agree("tried", kind_of_answer(answer), requests=4)
+    assert (keys.merges("tried"), keys.on_trial("tried")) == (merged, False)

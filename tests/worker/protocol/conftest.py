@@ -1,0 +1,97 @@
+"""Fixtures that save models for the protocol's tests, load them, and start workers of them."""
+
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow.pyfunc
+import pytest
+from mlflow.models import ModelSignature
+from mlflow.pyfunc import PyFuncModel
+
+from server.processes.forkserver import ForkServer
+from tests.worker.protocol import models
+from tests.worker.protocol.workers import Served, Worker
+
+Save = Callable[..., Path]
+Load = Callable[..., PyFuncModel]
+Serve = Callable[..., Served]
+
+
+@pytest.fixture(scope="session")
+def save(tmp_path_factory: pytest.TempPathFactory) -> Save:
+    """Saves a model of a class of `tests.worker.protocol.models`, with a signature, once for each
+    class, signature and options."""
+    directory = tmp_path_factory.mktemp("models")
+    saved: dict[str, Path] = {}
+
+    def save(model: type, signature: ModelSignature | None = None, **options: Any) -> Path:
+        key = repr((model, signature and signature.to_dict(), options))
+        if key not in saved:
+            saved[key] = _save(Path(tempfile.mkdtemp(dir=directory)), model, signature, options)
+        return saved[key]
+
+    return save
+
+
+def _save(
+    directory: Path, model: type, signature: ModelSignature | None, options: dict[str, Any]
+) -> Path:
+    if issubclass(model, mlflow.pyfunc.PythonModel):
+        options["python_model"] = model()
+    else:
+        name = directory / "class"
+        name.write_text(model.__name__)
+        options |= {"loader_module": models.__name__, "data_path": str(name)}
+    with warnings.catch_warnings(action="ignore"):
+        mlflow.pyfunc.save_model(
+            str(directory / "model"), signature=signature, pip_requirements=[], **options
+        )
+    return directory / "model"
+
+
+@pytest.fixture(scope="session")
+def load(save: Save) -> Load:
+    """Saves a model and loads it into the process of the tests, once."""
+    loaded: dict[Path, PyFuncModel] = {}
+
+    def load(model: type, signature: ModelSignature | None = None, **options: Any) -> PyFuncModel:
+        path = save(model, signature, **options)
+        if path not in loaded:
+            with warnings.catch_warnings(action="ignore"):
+                loaded[path] = mlflow.pyfunc.load_model(str(path))
+        return loaded[path]
+
+    return load
+
+
+@pytest.fixture(scope="package")
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    """The process that workers are forked from."""
+    log = os.open(tmp_path_factory.mktemp("forkserver") / "log", os.O_WRONLY | os.O_CREAT)
+    fork_server = ForkServer(log, ("pandas",))
+    yield fork_server
+    fork_server.stop()
+    os.close(log)
+
+
+@pytest.fixture(scope="package")
+def serve(
+    save: Save, load: Load, fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Serve]:
+    """Saves a model, loads it and starts a worker process that serves it, once."""
+    served: dict[Path, Served] = {}
+
+    def serve(model: type, signature: ModelSignature | None = None, **options: Any) -> Served:
+        path = save(model, signature, **options)
+        if path not in served:
+            worker = Worker(fork_server, path, tmp_path_factory.mktemp("worker"))
+            served[path] = Served(worker, load(model, signature, **options))
+        return served[path]
+
+    yield serve
+    for one in served.values():
+        one.worker.stop()
