@@ -4,15 +4,13 @@ import asyncio
 import gc
 import os
 import signal
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 from aiohttp import web
 
 from server import __version__
-from server.http.app import make_app
-from server.http.invocations import Invocations
-from server.http.metrics import Metrics
 from server.http.runner import Runner
 from server.processes.cores import threads_per_worker
 from server.processes.forkserver import ForkServer
@@ -40,25 +38,10 @@ async def serve(settings: Settings) -> None:
         OSError: the address can't be listened on.
     """
     stop = _StopSignals()
-    # Before the fork server changes what it is read from.
-    threads = threads_per_worker(settings.workers)
     async with AsyncExitStack() as stack:
         fork_server = await _start_fork_server(settings, stack)
-        scratch = Scratch()
-        stack.callback(scratch.close)
-        look_up = Lookup(settings.uri, fork_server.start_process)
-        stack.push_async_callback(look_up.close)
-        retries = RetryPauses(max(settings.poll_interval_seconds, _FIRST_RETRY_SECONDS))
-        deployment = Deployment(settings, look_up, fork_server, scratch, retries, threads)
-        stack.push_async_callback(deployment.close)
-        metrics = Metrics(deployment)
-        watcher = Watcher(
-            look_up, deployment, retries, settings.poll_interval_seconds, moves=settings.uri.moves
-        )
-        stack.callback(watcher.stop)
-        invocations = Invocations(deployment, metrics, settings)
-        app = make_app(settings, deployment, watcher, metrics, invocations)
-        runner = Runner(app, invocations, settings)
+        deployment, watcher = await stack.enter_async_context(deployed(settings, fork_server))
+        runner = Runner(settings, deployment, watcher)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         # What is there by now stays: each collection that looked at it would take tens of
@@ -80,6 +63,26 @@ async def serve(settings: Settings) -> None:
         await deployment.close()
         await runner.finish(deadline)
     log.info("server_stopped")
+
+
+@asynccontextmanager
+async def deployed(
+    settings: Settings, fork_server: ForkServer
+) -> AsyncIterator[tuple[Deployment, Watcher]]:
+    """What serves, and what has it follow the registry, without a way in; ended in order."""
+    async with AsyncExitStack() as stack:
+        scratch = Scratch()
+        stack.callback(scratch.close)
+        look_up = Lookup(settings.uri, fork_server.start_process)
+        stack.push_async_callback(look_up.close)
+        interval = settings.poll_interval_seconds
+        retries = RetryPauses(max(interval, _FIRST_RETRY_SECONDS))
+        threads = threads_per_worker(settings.workers)
+        deployment = Deployment(settings, look_up, fork_server, scratch, retries, threads)
+        stack.push_async_callback(deployment.close)
+        watcher = Watcher(look_up, deployment, retries, interval, moves=settings.uri.moves)
+        stack.callback(watcher.stop)
+        yield deployment, watcher
 
 
 async def _start_fork_server(settings: Settings, stack: AsyncExitStack) -> ForkServer:

@@ -1,18 +1,31 @@
 """What the tests share: registries, saved models, servers."""
 
+import asyncio
+import os
 import shutil
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import mlflow
 import pytest
+import uvloop
+from pytest_aiohttp import AiohttpClient
 
+from server.processes.forkserver import ForkServer
+from tests.support.gateway import Client, Gateway, Listener, running
 from tests.support.live import Live
 from tests.support.models import SavedModels
 from tests.support.registry import HttpRegistry, Registry
 from tests.support.server import Server
 from tests.support.tracking import TrackingServer
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The event loop that the server runs on."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +73,80 @@ def model_name(request: pytest.FixtureRequest) -> str:
 def saved(tmp_path_factory: pytest.TempPathFactory, database: Path) -> SavedModels:
     """Saved models, and a place to save more."""
     return SavedModels(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def fork_server(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator[ForkServer]:
+    """The process that the tests' own workers are forked from. There can be but one."""
+    # A pipe, as under the server: Python's own streams remember whether they can seek.
+    readable, writable = os.pipe()
+    log = tmp_path_factory.mktemp("forkserver") / "log"
+    with os.fdopen(readable, "rb") as source, log.open("wb") as target:
+        reader = threading.Thread(target=shutil.copyfileobj, args=(source, target))
+        reader.start()
+        fork_server = ForkServer(writable, ("pandas",))
+        yield fork_server
+        fork_server.stop()
+        os.close(writable)
+        reader.join()
+
+
+class StartGateway(Protocol):
+    """Starts a gateway in the tests' event loop, serving a model if one is given.
+
+    The settings are those of `server.settings.Settings`.
+    """
+
+    async def __call__(self, model: str | Path | None = None, **settings: Any) -> Gateway: ...
+
+
+@pytest.fixture(scope="module")
+async def start_gateway(
+    request: pytest.FixtureRequest, fork_server: ForkServer, registry: Registry, saved: SavedModels
+) -> AsyncIterator[StartGateway]:
+    """Starts gateways, each with a registered model of its own, and ends them with the module."""
+    module = request.node.name.replace("/", "-").removesuffix(".py")
+    number = 0
+    async with AsyncExitStack() as stack:
+
+        async def start(model: str | Path | None = None, **settings: Any) -> Gateway:
+            nonlocal number
+            number += 1
+            name = f"{module}-{number}"
+            registry.create(name)
+            return await stack.enter_async_context(
+                running(fork_server, registry, saved, name, model, **settings)
+            )
+
+        yield start
+
+
+class Connect(Protocol):
+    """Opens a way in to a gateway and returns a client of it."""
+
+    async def __call__(self, gateway: Gateway) -> Client: ...
+
+
+@pytest.fixture
+def connect(aiohttp_client: AiohttpClient) -> Connect:
+    """Opens ways in to gateways, and closes them after the test."""
+
+    async def connect(gateway: Gateway) -> Client:
+        return Client(await aiohttp_client(Listener(gateway)), gateway)
+
+    return connect
+
+
+@pytest.fixture(scope="module")
+async def gateway(start_gateway: StartGateway) -> Gateway:
+    """A gateway that serves a model which answers "stable"; modules have their own."""
+    return await start_gateway("stable", max_body_bytes=1_000_000)
+
+
+@pytest.fixture
+async def client(gateway: Gateway, connect: Connect) -> Client:
+    """A client of the gateway."""
+    return await connect(gateway)
 
 
 class StartServer(Protocol):

@@ -8,11 +8,15 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 from aiohttp.web_protocol import RequestHandler
 
+from server.http.app import make_app
 from server.http.connection import Connection, Limits
 from server.http.descriptors import open_to
 from server.http.invocations import Invocations
+from server.http.metrics import Metrics
 from server.http.request_ids import request_id
+from server.serving.deployment import Deployment
 from server.settings import Settings
+from watcher.job import Watcher
 
 # Longer than proxies keep idle connections.
 _KEEPALIVE_SECONDS = 75.0
@@ -25,20 +29,22 @@ log = structlog.get_logger("server.http")
 
 
 class Runner(web.AppRunner):
-    """Runs the application.
+    """Runs the application for one deployment.
 
     Args:
-        app: The application.
-        invocations: Answers predictions that need no routing.
         settings: Limits, and whether to log each request.
+        deployment: Whose serving release answers.
+        watcher: Whose state is shown.
     """
 
     __slots__ = ("_invocations", "_settings")
 
-    def __init__(self, app: web.Application, invocations: Invocations, settings: Settings) -> None:
-        super().__init__(app, shutdown_timeout=settings.drain_timeout_seconds)
-        self._invocations = invocations
+    def __init__(self, settings: Settings, deployment: Deployment, watcher: Watcher) -> None:
+        metrics = Metrics(deployment)
+        self._invocations = Invocations(deployment, metrics, settings)
         self._settings = settings
+        app = make_app(settings, deployment, watcher, metrics, self._invocations)
+        super().__init__(app, shutdown_timeout=settings.drain_timeout_seconds)
 
     async def finish(self, deadline: float) -> None:
         """Close the connections whose requests are answered, and the others at the deadline.

@@ -9,11 +9,12 @@ import psutil
 import pytest
 
 from tests.conftest import StartServer
+from tests.support.answers import Answer
 from tests.support.live import Live
 from tests.support.load import load
 from tests.support.models import TEXT_REQUEST, SavedModels
 from tests.support.registry import HttpRegistry, Registry
-from tests.support.server import Answer, Server
+from tests.support.server import Server
 from tests.support.waiting import wait_until
 
 

@@ -1,24 +1,26 @@
 """What a hostile or broken client can send, and that the next client does not notice."""
 
+import asyncio
+import gc
 import gzip
 import json
-import socket
-import threading
+import os
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
-from tests.support.models import SavedModels
-from tests.support.raw_client import Client
-from tests.support.registry import Registry
-from tests.support.server import Server
-from tests.support.waiting import wait_until
+from tests.conftest import StartGateway
+from tests.support.gateway import Client, Gateway
+from tests.support.raw import RawClient
+from tests.support.waiting import eventually
 
 BODY_LIMIT = 4_000_000
 TIMEOUT = 2.0
@@ -27,45 +29,42 @@ GOOD = json.dumps({"instances": ["some text"]}).encode()
 
 
 @pytest.fixture(scope="module")
-def server(
-    tmp_path_factory: pytest.TempPathFactory, registry: Registry, saved: SavedModels
-) -> Iterator[Server]:
-    """A server with a small body limit and little patience."""
-    registry.create("hostile")
-    registry.promote("hostile", registry.add("hostile", saved.saying("fine")))
-    server = Server(
-        tmp_path_factory.mktemp("hostile"),
-        MODEL_URI="models:/hostile/Production",
-        MLFLOW_TRACKING_URI=registry.uri,
-        MAX_BODY_BYTES=str(BODY_LIMIT),
-        REQUEST_TIMEOUT_SECONDS=str(TIMEOUT),
-        MAX_CONNECTIONS="50",
+async def gateway(start_gateway: StartGateway) -> Gateway:
+    """A gateway with a small body limit and little patience."""
+    return await start_gateway(
+        "fine",
+        max_body_bytes=BODY_LIMIT,
+        request_timeout_seconds=TIMEOUT,
+        max_connections=50,
     )
-    server.wait_healthy()
-    yield server
-    server.close()
+
+
+def memory(processes: list[psutil.Process]) -> list[int]:
+    """What each of these processes holds, in bytes."""
+    return [process.memory_info().rss for process in processes]
 
 
 @pytest.fixture(autouse=True)
-def next_client_is_served(server: Server) -> Iterator[None]:
+async def next_client_is_served(client: Client) -> AsyncIterator[None]:
     """After each test: the same worker answers the next client at once, and memory is bounded."""
-    pids = server.worker_pids()
-    processes = [psutil.Process(pid) for pid in (server.pid, *pids)]
-    before = [process.memory_info().rss for process in processes]
+    pids = await client.worker_pids()
+    processes = [psutil.Process(pid) for pid in (os.getpid(), *pids)]
+    before = memory(processes)
     yield
     started = time.monotonic()
-    assert server.predict({"instances": ["some text"]}).json == {"predictions": ["fine"]}
+    assert (await client.predict({"instances": ["some text"]})).json == {"predictions": ["fine"]}
     assert time.monotonic() - started < 1.0
-    assert server.worker_pids() == pids
-    for process, memory in zip(processes, before, strict=True):
-        assert process.memory_info().rss - memory < 60_000_000
+    assert await client.worker_pids() == pids
+    gc.collect()
+    for earlier, later in zip(before, memory(processes), strict=True):
+        assert later - earlier < 60_000_000
 
 
 @pytest.fixture
-def client(server: Server) -> Iterator[Client]:
-    """A connection to the server."""
-    with Client(server) as client:
-        yield client
+async def raw(client: Client) -> AsyncIterator[RawClient]:
+    """A connection to the gateway."""
+    async with await RawClient.open(client.port) as raw:
+        yield raw
 
 
 def assert_refused(answer: tuple[int, bytes], status: int) -> None:
@@ -74,125 +73,126 @@ def assert_refused(answer: tuple[int, bytes], status: int) -> None:
     assert json.loads(answer[1]).keys() == {"error_code", "message"}
 
 
-def test_a_body_over_the_limit_is_refused_before_it_is_read(client: Client) -> None:
-    client.post(b"", length=200_000_000)
-    assert_refused(client.answer(), 413)
+async def test_a_body_over_the_limit_is_refused_before_it_is_read(raw: RawClient) -> None:
+    await raw.post(b"", length=200_000_000)
+    assert_refused(await raw.answer(), 413)
 
 
-def test_a_body_of_200_megabytes_is_refused_and_not_kept(client: Client) -> None:
-    client.post(b"", length=200_000_000)
+async def test_a_body_of_200_megabytes_is_refused_and_not_kept(raw: RawClient) -> None:
+    await raw.post(b"", length=200_000_000)
     for _ in range(200):
-        client.send(b" " * 1_000_000)
-    assert_refused(client.answer(), 413)
+        await raw.send(b" " * 1_000_000)
+    assert_refused(await raw.answer(), 413)
 
 
-def test_a_chunked_body_over_the_limit_is_refused_as_soon_as_it_is_over(client: Client) -> None:
-    client.send(
+async def test_a_chunked_body_over_the_limit_is_refused_as_soon_as_it_is_over(
+    raw: RawClient,
+) -> None:
+    await raw.send(
         b"POST /invocations HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n"
         b"Content-Type: application/json\r\n\r\n"
     )
     chunk = b"%x\r\n%b\r\n" % (1_000_000, b" " * 1_000_000)
     for _ in range(6):
-        client.send(chunk)
-    assert_refused(client.answer(), 413)
+        await raw.send(chunk)
+    assert_refused(await raw.answer(), 413)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-def test_a_body_that_unpacks_to_ten_gigabytes_is_refused(client: Client, encoding: str) -> None:
+async def test_a_body_that_unpacks_to_ten_gigabytes_is_refused(
+    raw: RawClient, encoding: str
+) -> None:
     packer = zlib.compressobj(1, wbits=31 if encoding == "gzip" else 15)
     first = packer.compress(b"[") + packer.flush(zlib.Z_FULL_FLUSH)
     # After a full flush, the same packed block unpacks to the same again, however often it comes.
     block = packer.compress(b"[" * 50_000_000) + packer.flush(zlib.Z_FULL_FLUSH)
-    client.post(first + block * 200, f"Content-Encoding: {encoding}")
-    assert_refused(client.answer(), 413)
+    await raw.post(first + block * 200, f"Content-Encoding: {encoding}")
+    assert_refused(await raw.answer(), 413)
 
 
-def test_a_packed_body_within_the_limit_is_answered(client: Client) -> None:
-    client.post(gzip.compress(GOOD), "Content-Encoding: gzip")
-    assert client.answer() == (200, b'{"predictions":["fine"]}')
+async def test_a_packed_body_within_the_limit_is_answered(raw: RawClient) -> None:
+    await raw.post(gzip.compress(GOOD), "Content-Encoding: gzip")
+    assert await raw.answer() == (200, b'{"predictions":["fine"]}')
 
 
-def test_a_body_that_is_not_what_its_encoding_says_is_refused(client: Client) -> None:
-    client.post(GOOD, "Content-Encoding: gzip")
-    status, _ = client.answer()
+async def test_a_body_that_is_not_what_its_encoding_says_is_refused(raw: RawClient) -> None:
+    await raw.post(GOOD, "Content-Encoding: gzip")
+    status, _ = await raw.answer()
     assert status == 400
 
 
-def test_a_body_cut_short_is_given_up(server: Server, client: Client) -> None:
-    mark = server.mark()
-    client.post(GOOD, length=len(GOOD) + 10)
-    client.socket.shutdown(socket.SHUT_WR)
-    assert client.answer()[0] in (0, 400)
-    with Client(server) as another:
-        another.send(b"this is not HTTP\r\n\r\n")
-        server.wait_for("request_malformed", since=mark)
+async def test_a_body_cut_short_is_given_up(client: Client, raw: RawClient) -> None:
+    with capture_logs() as logs:
+        await raw.post(GOOD, length=len(GOOD) + 10)
+        raw.shut_down()
+        assert (await raw.answer())[0] in (0, 400)
+        async with await RawClient.open(client.port) as another:
+            await another.send(b"this is not HTTP\r\n\r\n")
+            assert_refused(await another.answer(), 400)
+    assert "request_malformed" in [line["event"] for line in logs]
     # Anyone can do that; it is no fault of the server.
-    assert [e for e in server.events[mark:] if e["level"] == "error"] == []
+    assert [line for line in logs if line["log_level"] == "error"] == []
 
 
 @pytest.mark.faults
-def test_a_body_that_never_arrives_is_given_up(client: Client) -> None:
-    client.post(b"", length=1000)
+async def test_a_body_that_never_arrives_is_given_up(raw: RawClient) -> None:
+    await raw.post(b"", length=1000)
     started = time.monotonic()
-    assert_refused(client.answer(), 408)
+    assert_refused(await raw.answer(), 408)
     assert time.monotonic() - started < TIMEOUT + 3
-    assert client.closed()
+    assert await raw.closed()
 
 
-def test_a_client_that_sends_a_byte_a_time_is_given_up(client: Client) -> None:
-    client.post(b"", length=100_000)
-    done = threading.Event()
+@asynccontextmanager
+async def trickling(raw: RawClient, first: bytes, then: bytes) -> AsyncIterator[None]:
+    """Send a byte now and then, until the block ends."""
 
-    def trickle() -> None:
-        while not done.wait(0.1):
-            client.send(b" ")
+    async def trickle() -> None:
+        await raw.send(first)
+        while True:
+            await asyncio.sleep(0.1)
+            await raw.send(then)
 
-    sender = threading.Thread(target=trickle)
-    sender.start()
+    sender = asyncio.create_task(trickle())
     try:
-        assert_refused(client.answer(), 408)
+        yield
     finally:
-        done.set()
-        sender.join()
+        sender.cancel()
+        await asyncio.wait([sender])
 
 
-def post_in_two_pieces(server: Server, client: Client) -> None:
+async def test_a_client_that_sends_a_byte_a_time_is_given_up(raw: RawClient) -> None:
+    await raw.post(b"", length=100_000)
+    async with trickling(raw, b" ", b" "):
+        assert_refused(await raw.answer(), 408)
+
+
+async def post_in_two_pieces(client: Client, raw: RawClient) -> None:
     """Have a request answered whose head arrives in pieces."""
-    client.send(b"POST /invocations HTTP/1.1\r\nHost: test\r\n")
+    await raw.send(b"POST /invocations HTTP/1.1\r\nHost: test\r\n")
     # As soon as this one is answered, the server has read the piece.
-    assert server.predict({"instances": ["some text"]}).status == 200
-    client.send(b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(GOOD) + GOOD)
-    assert client.answer()[0] == 200
+    assert (await client.predict({"instances": ["some text"]})).status == 200
+    head = b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(GOOD)
+    await raw.send(head + GOOD)
+    assert (await raw.answer())[0] == 200
 
 
-def test_a_head_that_never_arrives_whole_is_given_up(server: Server, client: Client) -> None:
-    with Client(server) as idle:
-        post_in_two_pieces(server, idle)
-        done = threading.Event()
+async def test_a_head_that_never_arrives_whole_is_given_up(client: Client, raw: RawClient) -> None:
+    async with await RawClient.open(client.port) as idle:
+        await post_in_two_pieces(client, idle)
         started = time.monotonic()
-
-        def trickle() -> None:
-            client.send(b"POST /invocations HTTP/1.1\r\nHost: ")
-            while not done.wait(0.1):
-                client.send(b"t")
-
-        sender = threading.Thread(target=trickle)
-        sender.start()
-        try:
-            assert client.answer()[0] in (0, 408)
-        finally:
-            done.set()
-            sender.join()
+        async with trickling(raw, b"POST /invocations HTTP/1.1\r\nHost: ", b"t"):
+            assert (await raw.answer())[0] in (0, 408)
         assert TIMEOUT - 1 < time.monotonic() - started < TIMEOUT + 3
         # One whose first head came in pieces, but came, may be idle for longer.
-        idle.post(GOOD)
-        assert idle.answer()[0] == 200
+        await idle.post(GOOD)
+        assert (await idle.answer())[0] == 200
 
 
-def test_a_longer_body_than_said_does_not_become_the_next_answer(client: Client) -> None:
-    client.post(GOOD + b"garbage\r\n\r\n", length=len(GOOD))
-    answers = [client.answer()[0], client.answer()[0]]
+async def test_a_longer_body_than_said_does_not_become_the_next_answer(raw: RawClient) -> None:
+    await raw.post(GOOD + b"garbage\r\n\r\n", length=len(GOOD))
+    answers = [(await raw.answer())[0], (await raw.answer())[0]]
     # What arrives in one piece is refused as a whole.
     assert answers in ([200, 400], [200, 0], [400, 0])
 
@@ -214,28 +214,30 @@ def test_a_longer_body_than_said_does_not_become_the_next_answer(client: Client)
     ],
     ids=["garbage", "tls", "negative length", "two lengths", "long header", "many headers"],
 )
-def test_what_is_not_http_is_refused_in_json(client: Client, request_head: bytes) -> None:
-    client.send(request_head)
-    assert_refused(client.answer(), 400)
-    assert client.closed()
+async def test_what_is_not_http_is_refused_in_json(raw: RawClient, request_head: bytes) -> None:
+    await raw.send(request_head)
+    assert_refused(await raw.answer(), 400)
+    assert await raw.closed()
 
 
-def test_more_connections_than_allowed_are_refused_in_json(server: Server) -> None:
-    clients = [Client(server) for _ in range(49)]
-    try:
-        for client in clients:
-            client.post(GOOD)
-        statuses = [client.answer()[0] for client in clients]
-        assert 200 in statuses
-        extra = [Client(server) for _ in range(5)]
-        clients += extra
-        answers = [client.answer() for client in extra[-3:]]
-        for answer in answers:
+async def test_more_connections_than_allowed_are_refused_in_json(client: Client) -> None:
+    async with AsyncExitStack() as stack:
+
+        async def connect() -> RawClient:
+            return await stack.enter_async_context(await RawClient.open(client.port))
+
+        raws = [await connect() for _ in range(49)]
+        for raw in raws:
+            await raw.post(GOOD)
+        assert 200 in [(await raw.answer())[0] for raw in raws]
+        extra = [await connect() for _ in range(5)]
+        for answer in [await raw.answer() for raw in extra[-3:]]:
             assert_refused(answer, 503)
-    finally:
-        for client in clients:
-            client.socket.close()
-    wait_until(lambda: server.get("/health").status == 200, "there is room again")
+
+    async def healthy() -> bool:
+        return (await client.get("/health")).status == 200
+
+    await eventually(healthy, "there is room again")
 
 
 @pytest.mark.parametrize(
@@ -267,16 +269,16 @@ def test_more_connections_than_allowed_are_refused_in_json(server: Server) -> No
         "BOM",
     ],
 )
-def test_hostile_json_gets_an_answer(client: Client, body: bytes) -> None:
-    client.post(body)
-    status, answer = client.answer()
+async def test_hostile_json_gets_an_answer(raw: RawClient, body: bytes) -> None:
+    await raw.post(body)
+    status, answer = await raw.answer()
     assert status in (200, 400)
     json.loads(answer)
 
 
-def test_the_last_of_duplicate_keys_counts(client: Client) -> None:
-    client.post(b'{"instances": 5, "instances": ["some text"]}')
-    assert client.answer() == (200, b'{"predictions":["fine"]}')
+async def test_the_last_of_duplicate_keys_counts(raw: RawClient) -> None:
+    await raw.post(b'{"instances": 5, "instances": ["some text"]}')
+    assert await raw.answer() == (200, b'{"predictions":["fine"]}')
 
 
 JSON_VALUES = st.recursive(
@@ -303,7 +305,7 @@ REQUESTS = JSON_VALUES | st.dictionaries(
     suppress_health_check=list(HealthCheck),
 )
 @given(value=REQUESTS)
-def test_any_json_value_gets_an_answer_in_json(server: Server, value: Any) -> None:
-    answer = server.predict(json.dumps(value).encode())
+async def test_any_json_value_gets_an_answer_in_json(client: Client, value: Any) -> None:
+    answer = await client.predict(json.dumps(value).encode())
     assert answer.status in (200, 400, 413, 415)
     json.loads(answer.body)

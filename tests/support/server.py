@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 
+from tests.support.answers import Answer
 from tests.support.events import is_complete
 from tests.support.waiting import wait_until
 
@@ -32,25 +33,6 @@ _SETTINGS = {
     # scikit-learn takes a second to import, and few tests need it.
     "PRELOAD": "pandas",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the server answered; the names of headers in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        """The body, parsed."""
-        return json.loads(self.body)
-
-    @property
-    def version(self) -> str | None:
-        """The version that says it answered."""
-        return self.headers.get("x-model-version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +171,10 @@ class Server:
         )
         try:
             with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310
-                return _answer(response.status, response.headers.items(), response.read())
+                return Answer.of(response.status, response.headers.items(), response.read())
         except urllib.error.HTTPError as error:
             with error:
-                return _answer(error.code, error.headers.items(), error.read())
+                return Answer.of(error.code, error.headers.items(), error.read())
 
     def get(self, path: str, headers: dict[str, str] | None = None) -> Answer:
         """GET a path."""
@@ -290,7 +272,3 @@ def _runs(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def _answer(status: int, headers: Any, body: bytes) -> Answer:
-    return Answer(status, {k.lower(): v for k, v in headers}, body)

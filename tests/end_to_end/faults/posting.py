@@ -9,7 +9,8 @@ from pathlib import Path
 import psutil
 
 from tests.end_to_end.faults.models import text
-from tests.support.server import Answer, Server
+from tests.support.answers import Answer
+from tests.support.server import Server
 from tests.support.waiting import wait_until
 
 

@@ -5,6 +5,8 @@ import json
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,6 @@ from tests.end_to_end.faults.polls import wait_for_polls
 from tests.end_to_end.faults.posting import batch, connections, is_busy, post_at_once, waiting
 from tests.support.live import Live
 from tests.support.load import load
-from tests.support.raw_client import Client
 from tests.support.server import Server
 from tests.support.waiting import wait_until
 
@@ -26,6 +27,13 @@ def replaced_by(server: Server, mark: int, count: int = 1) -> int:
     """Wait until so many workers have been replaced since the mark; the last one's process id."""
     pid: int = server.wait_for("worker_replaced", since=mark, count=count)["pid"]
     return pid
+
+
+def connection(server: Server) -> HTTPConnection:
+    """A connection that is open."""
+    opened = HTTPConnection("127.0.0.1", server.port, timeout=20)
+    opened.connect()
+    return opened
 
 
 def working(server: Server) -> list[int]:
@@ -194,15 +202,15 @@ def test_what_a_client_that_has_gone_asked_for_is_not_predicted(
         waits = pool.submit(server.predict, text(str(gate)))
         wait_until(lambda: is_busy(server), "the model waits")
         # The worker takes one batch ahead of time.
-        with Client(server) as ahead, Client(server) as gone:
-            ahead.post(json.dumps(text("ahead")).encode())
+        with closing(connection(server)) as ahead, closing(connection(server)) as gone:
+            ahead.request("POST", "/invocations", json.dumps(text("ahead")))
             wait_until(lambda: connections(server) == 3, "all are connected")
-            gone.post(json.dumps(text("gone" + " " * size)).encode())
+            gone.request("POST", "/invocations", json.dumps(text("gone" + " " * size)))
             wait_until(lambda: waiting(server) == 1, "it waits")
-            gone.socket.close()
+            gone.close()
             wait_until(lambda: connections(server) == 2, "one has gone")
             gate.touch()
             assert waits.result().status == 200
-            assert ahead.answer()[0] == 200
+            assert ahead.getresponse().status == 200
     assert server.predict(text("then")).status == 200
     assert "gone" not in seen.read_text().split()

@@ -23,10 +23,11 @@ from tests.end_to_end.faults.proxy import (
     Trickle,
     http,
 )
+from tests.support.answers import Answer
 from tests.support.load import load
 from tests.support.models import SavedModels
 from tests.support.registry import HttpRegistry
-from tests.support.server import Answer, Server
+from tests.support.server import Server
 from tests.support.tracking import TrackingServer
 from tests.support.waiting import wait_until
 

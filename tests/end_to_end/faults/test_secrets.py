@@ -12,8 +12,9 @@ import pytest
 
 from tests.conftest import StartServer
 from tests.end_to_end.faults.models import text
+from tests.support.answers import Answer
 from tests.support.models import SavedModels
-from tests.support.server import Answer, Server
+from tests.support.server import Server
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.faults

@@ -1,6 +1,5 @@
 """Fixtures that save models for the protocol's tests, load them, and start workers of them."""
 
-import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -66,16 +65,6 @@ def load(save: Save) -> Load:
         return loaded[path]
 
     return load
-
-
-@pytest.fixture(scope="package")
-def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    """The process that workers are forked from."""
-    log = os.open(tmp_path_factory.mktemp("forkserver") / "log", os.O_WRONLY | os.O_CREAT)
-    fork_server = ForkServer(log, ("pandas",))
-    yield fork_server
-    fork_server.stop()
-    os.close(log)
 
 
 @pytest.fixture(scope="package")
