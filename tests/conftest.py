@@ -23,9 +23,13 @@ from tests.support.server import Server
 from tests.support.tracking import TrackingServer
 
 
-def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """The event loop that the server runs on."""
-    return {"uvloop": uvloop.new_event_loop}
+def pytest_configure() -> None:
+    """Run the tests on the event loop that the server runs on.
+
+    Not by `pytest_asyncio_loop_factories`: that parametrizes each asynchronous test, and pytest
+    would set up every module's fixtures twice, once for these and once for the others.
+    """
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 
 @pytest.fixture(scope="session")
