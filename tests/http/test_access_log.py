@@ -1,33 +1,20 @@
 """ACCESS_LOG=1: one line for each request, under its id."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from tests.support.models import TEXT_REQUEST, SavedModels
-from tests.support.registry import Registry
-from tests.support.server import Server
+from tests.conftest import StartGateway
+from tests.support.gateway import Client, Gateway
+from tests.support.models import TEXT_REQUEST
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")
-def server(
-    tmp_path_factory: pytest.TempPathFactory, registry: Registry, saved: SavedModels
-) -> Iterator[Server]:
-    """A server that logs each request."""
-    registry.create("access-log")
-    registry.promote("access-log", registry.add("access-log", saved.saying("seen")))
-    server = Server(
-        tmp_path_factory.mktemp("access-log"),
-        MODEL_URI="models:/access-log/Production",
-        MLFLOW_TRACKING_URI=registry.uri,
-        ACCESS_LOG="1",
-    )
-    server.wait_healthy()
-    # Its line may come later than the answer.
-    server.wait_for("request", path="/health", status=200)
-    yield server
-    server.close()
+async def gateway(start_gateway: StartGateway) -> Gateway:
+    """A gateway that logs each request."""
+    return await start_gateway("seen", access_log=True)
 
 
 @pytest.mark.parametrize(
@@ -41,16 +28,21 @@ def server(
     ],
 )
 @pytest.mark.parametrize("sent", [{}, {"X-Request-ID": "of-the-client"}], ids=["made", "taken"])
-def test_a_request_is_logged_under_the_id_that_its_answer_has(
-    server: Server, method: str, path: str, body: Any, status: int, sent: dict[str, str]
+async def test_a_request_is_logged_under_the_id_that_its_answer_has(
+    client: Client, method: str, path: str, body: Any, status: int, sent: dict[str, str]
 ) -> None:
-    mark = server.mark()
-    answer = server.request(method, path, body, sent)
-    assert answer.status == status
-    line = server.wait_for("request", since=mark, seconds=10, path=path.partition("?")[0])
-    assert (line["method"], line["status"]) == (method, status)
+    with capture_logs() as logs:
+        answer = await client.request(method, path, body, sent)
+        assert answer.status == status
+
+        async def lines() -> list[Any]:
+            return [line for line in logs if line["event"] == "request"]
+
+        # It may come later than the answer.
+        (line,) = await eventually(lines, "its line", 10)
+    assert (line["method"], line["path"]) == (method, path.partition("?")[0])
+    assert line["status"] == status
     assert line["request_id"] == answer.headers["x-request-id"]
     assert line["remote"] == "127.0.0.1"
     assert line["bytes_sent"] >= len(answer.body)
     assert 0 <= line["seconds"] < 10
-    assert len(server.find("request", mark, path=path.partition("?")[0], method=method)) == 1

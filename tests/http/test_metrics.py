@@ -1,19 +1,17 @@
 """What /metrics counts."""
 
+import asyncio
 import os
 import signal
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.live import Live
+from tests.conftest import StartGateway
+from tests.support.gateway import Client, Gateway
 from tests.support.models import TEXT_REQUEST, SavedModels
-from tests.support.registry import Registry
-from tests.support.server import Server
-from tests.support.waiting import wait_until
+from tests.support.waiting import eventually
 
 MAX_QUEUE = 2
 
@@ -43,29 +41,15 @@ def hold(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def measured(
-    tmp_path_factory: pytest.TempPathFactory, registry: Registry, saved: SavedModels, hold: Path
-) -> Iterator[Live]:
-    """A server that asks its model one request at a time, and lets few wait."""
-    registry.create("measured")
-    path = saved.save(PREDICT, load=HELD_UP.format(path=str(hold)))
-    registry.promote("measured", registry.add("measured", path))
-    server = Server(
-        tmp_path_factory.mktemp("measured"),
-        MODEL_URI="models:/measured/Production",
-        MLFLOW_TRACKING_URI=registry.uri,
-        BATCHING="off",
-        MAX_QUEUE=str(MAX_QUEUE),
-        POLL_INTERVAL_SECONDS="0",
-    )
-    server.wait_healthy()
-    yield Live(server, registry, "measured", saved)
-    server.close()
+async def gateway(start_gateway: StartGateway, saved: SavedModels, hold: Path) -> Gateway:
+    """A gateway that asks its model one request at a time, and lets few wait."""
+    model = saved.save(PREDICT, load=HELD_UP.format(path=str(hold)))
+    return await start_gateway(model, batching="off", max_queue=MAX_QUEUE)
 
 
-def value(server: Server, name: str, **labels: str) -> float:
+async def value(client: Client, name: str, **labels: str) -> float:
     """A sample, or 0 where there is none yet."""
-    answer = server.get("/metrics")
+    answer = await client.get("/metrics")
     assert answer.status == 200
     assert answer.headers["content-type"].startswith("text/plain")
     for family in text_string_to_metric_families(answer.body.decode()):
@@ -75,21 +59,19 @@ def value(server: Server, name: str, **labels: str) -> float:
     return 0.0
 
 
-def test_answers_are_counted_by_what_came_of_them(measured: Live) -> None:
-    server = measured.server
-
-    def counts() -> dict[str, float]:
+async def test_answers_are_counted_by_what_came_of_them(client: Client) -> None:
+    async def counts() -> dict[str, float]:
         return {
-            outcome: value(server, "model_server_answers_total", outcome=outcome)
+            outcome: await value(client, "model_server_answers_total", outcome=outcome)
             for outcome in ("ok", "invalid_input", "model_error")
-        } | {"timed": value(server, "model_server_answer_seconds_count")}
+        } | {"timed": await value(client, "model_server_answer_seconds_count")}
 
-    before = counts()
-    assert server.predict(TEXT_REQUEST).status == 200
-    assert server.predict(TEXT_REQUEST).status == 200
-    assert server.predict({"nothing": "known"}).status == 400
-    assert server.predict({"instances": ["bad"]}).status == 400
-    after = counts()
+    before = await counts()
+    assert (await client.predict(TEXT_REQUEST)).status == 200
+    assert (await client.predict(TEXT_REQUEST)).status == 200
+    assert (await client.predict({"nothing": "known"})).status == 400
+    assert (await client.predict({"instances": ["bad"]})).status == 400
+    after = await counts()
     assert {name: after[name] - before[name] for name in before} == {
         "ok": 2,
         "invalid_input": 1,
@@ -98,78 +80,82 @@ def test_answers_are_counted_by_what_came_of_them(measured: Live) -> None:
     }
 
 
-def test_the_queue_is_shown_and_what_it_has_no_room_for_is_counted(
-    measured: Live, tmp_path: Path
+async def test_the_queue_is_shown_and_what_it_has_no_room_for_is_counted(
+    client: Client, tmp_path: Path
 ) -> None:
-    server, gate = measured.server, tmp_path / "gate"
+    gate = tmp_path / "gate"
 
-    def waiting() -> float:
-        return value(server, "model_server_queue")
+    async def waiting() -> float:
+        return await value(client, "model_server_queue")
 
-    def refused() -> float:
-        return value(server, "model_server_refused_total", reason="QueueFull")
+    async def refused() -> float:
+        return await value(client, "model_server_refused_total", reason="QueueFull")
 
-    before = refused()
-    assert waiting() == 0
-    with ThreadPoolExecutor(1 + MAX_QUEUE) as pool:
-        try:
-            calls = [
-                pool.submit(server.predict, {"instances": [str(gate)]})
-                for _ in range(1 + MAX_QUEUE)
-            ]
-            wait_until(lambda: waiting() == MAX_QUEUE, "one is predicted, the others wait")
-            assert server.predict(TEXT_REQUEST).status == 503
-        finally:
-            gate.touch()
-        assert [call.result().status for call in calls] == [200] * (1 + MAX_QUEUE)
-    assert refused() - before == 1
-    assert waiting() == 0
+    before = await refused()
+    assert await waiting() == 0
+
+    async def all_wait() -> bool:
+        return await waiting() == MAX_QUEUE
+
+    try:
+        bodies = [{"instances": [str(gate)]}] * (1 + MAX_QUEUE)
+        calls = [asyncio.create_task(client.predict(body)) for body in bodies]
+        await eventually(all_wait, "one is predicted, the others wait")
+        assert (await client.predict(TEXT_REQUEST)).status == 503
+    finally:
+        gate.touch()
+    assert [(await call).status for call in calls] == [200] * (1 + MAX_QUEUE)
+    assert await refused() - before == 1
+    assert await waiting() == 0
 
 
-def test_reloads_are_counted_by_what_asked_and_what_came_of_it(measured: Live) -> None:
-    server = measured.server
+async def test_reloads_are_counted_by_what_asked_and_what_came_of_it(client: Client) -> None:
+    async def reloads(trigger: str, outcome: str) -> float:
+        return await value(client, "model_server_reloads_total", trigger=trigger, outcome=outcome)
 
-    def reloads(trigger: str, outcome: str) -> float:
-        return value(server, "model_server_reloads_total", trigger=trigger, outcome=outcome)
-
-    before = {outcome: reloads("manual", outcome) for outcome in ("unchanged", "swapped", "failed")}
-    assert server.reload().status == 200
-    old, new = server.info()["metadata"]["version"], measured.add("another")
-    measured.promote(new)
-    assert server.reload().json["version_changed"] is True
-    assert value(server, "model_server_model_info", version=new) == 1
-    measured.registry.archive(measured.name, new)
-    assert server.reload().status == 404
-    after = {outcome: reloads("manual", outcome) for outcome in before}
+    before = {
+        outcome: await reloads("manual", outcome) for outcome in ("unchanged", "swapped", "failed")
+    }
+    assert (await client.reload()).status == 200
+    old, new = (await client.info())["metadata"]["version"], client.gateway.add("another")
+    client.gateway.promote(new)
+    assert (await client.reload()).json["version_changed"] is True
+    assert await value(client, "model_server_model_info", version=new) == 1
+    client.gateway.registry.archive(client.gateway.name, new)
+    assert (await client.reload()).status == 404
+    after = {outcome: await reloads("manual", outcome) for outcome in before}
     assert {outcome: after[outcome] - before[outcome] for outcome in before} == {
         "unchanged": 1,
         "swapped": 1,
         "failed": 1,
     }
-    assert reloads("startup", "swapped") == 1
+    assert await reloads("startup", "swapped") == 1
 
-    measured.promote(old)
-    assert server.reload().json["new_version"] == f"v{old}"
+    client.gateway.promote(old)
+    assert (await client.reload()).json["new_version"] == f"v{old}"
 
 
-def test_workers_are_shown_and_those_that_died_are_counted(measured: Live, hold: Path) -> None:
-    server = measured.server
+async def test_workers_are_shown_and_those_that_died_are_counted(
+    client: Client, hold: Path
+) -> None:
+    async def workers() -> float:
+        return await value(client, "model_server_workers")
 
-    def workers() -> float:
-        return value(server, "model_server_workers")
+    async def losses() -> float:
+        return await value(client, "model_server_worker_losses_total")
 
-    def losses() -> float:
-        return value(server, "model_server_worker_losses_total")
+    async def working(count: int) -> bool:
+        return await workers() == count
 
-    before = losses()
-    assert workers() == 1
-    (pid,) = server.worker_pids()
+    before = await losses()
+    assert await workers() == 1
+    (pid,) = await client.worker_pids()
     hold.touch()
     try:
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: workers() == 0, "its end is noticed")
-        assert losses() - before == 1
+        await eventually(lambda: working(0), "its end is noticed")
+        assert await losses() - before == 1
     finally:
         hold.unlink()
-    wait_until(lambda: workers() == 1, "another one works")
-    assert losses() - before == 1
+    await eventually(lambda: working(1), "another one works")
+    assert await losses() - before == 1

@@ -88,7 +88,9 @@ async def running(
     async with deployed(chosen, fork_server) as (deployment, watcher):
         gateway = Gateway(chosen, deployment, watcher, registry, saved)
         if model is not None:
-            await gateway.serve(model)
+            gateway.promote(gateway.add(model))
+            await watcher.poll()
+            assert deployment.serving is not None, deployment.last_reload
         yield gateway
 
 
