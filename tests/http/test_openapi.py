@@ -1,6 +1,6 @@
 """The description of the routes, and that the server keeps to it."""
 
-from collections.abc import Iterator
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,9 @@ from schemathesis.specs.openapi.checks import (
 from server.http.openapi import describe
 from server.worker import loading
 from server.worker.rehearsal.rehearsal import serving_example
+from tests.conftest import StartGateway
+from tests.support.gateway import Client, Gateway
 from tests.support.models import TEXT_SIGNATURE, SavedModels
-from tests.support.registry import Registry
-from tests.support.server import Server
 
 SIGNATURE = ModelSignature(
     inputs=Schema(
@@ -58,36 +58,29 @@ SETTINGS = settings(
 )
 
 
-def schema_of(server: Server) -> schemathesis.BaseSchema:
-    """What the server says of itself."""
-    return schemathesis.openapi.from_url(f"{server.url}/openapi.json")
-
-
 @pytest.fixture(scope="module")
-def server(
-    tmp_path_factory: pytest.TempPathFactory, registry: Registry, saved: SavedModels
-) -> Iterator[Server]:
-    """A server of a model with columns of several types."""
-    path = saved.save(
-        "return [str(value) for value in model_input['text']]",
-        signature=SIGNATURE,
-        input_example=EXAMPLE,
+async def gateway(start_gateway: StartGateway, saved: SavedModels) -> Gateway:
+    """A gateway that serves a model with columns of several types."""
+    return await start_gateway(
+        saved.save(
+            "return [str(value) for value in model_input['text']]",
+            signature=SIGNATURE,
+            input_example=EXAMPLE,
+        )
     )
-    registry.create("described")
-    registry.promote("described", registry.add("described", path))
-    server = Server(
-        tmp_path_factory.mktemp("described"),
-        MODEL_URI="models:/described/Production",
-        MLFLOW_TRACKING_URI=registry.uri,
-        POLL_INTERVAL_SECONDS="0",
-    )
-    server.wait_healthy()
-    yield server
-    server.close()
 
 
-def test_the_request_is_described_by_the_signature(server: Server) -> None:
-    document = server.get("/openapi.json").json
+async def operation_of(client: Client, method: str, path: str) -> Any:
+    """What the server says of one of its operations."""
+
+    def read() -> Any:
+        return schemathesis.openapi.from_url(f"{client.url}/openapi.json")[path][method]
+
+    return await asyncio.to_thread(read)
+
+
+async def test_the_request_is_described_by_the_signature(client: Client) -> None:
+    document = (await client.get("/openapi.json")).json
     operation = document["paths"]["/invocations"]["post"]
     content = operation["requestBody"]["content"]["application/json"]
     forms = {form["required"][0]: form for form in content["schema"]["oneOf"]}
@@ -96,22 +89,21 @@ def test_the_request_is_described_by_the_signature(server: Server) -> None:
     assert record["required"] == ["text", "count", "urgent"]
     assert record["properties"]["count"]["type"] == "integer"
     assert forms["inputs"]["properties"]["params"]["properties"]["limit"]["default"] == 5
-    assert server.predict(content["example"]).json == {"predictions": ["t"]}
+    assert (await client.predict(content["example"])).json == {"predictions": ["t"]}
 
 
-def test_the_description_changes_with_the_version(
-    server: Server, registry: Registry, saved: SavedModels
-) -> None:
-    before = server.get("/openapi.json").json
-    version = registry.add("described", saved.saying("other"))
-    registry.promote("described", version)
-    assert server.request("POST", "/reload?force=true").status == 200
-    after = server.get("/openapi.json").json
+async def test_the_description_changes_with_the_version(client: Client) -> None:
+    gateway = client.gateway
+    before = (await client.get("/openapi.json")).json
+    version = gateway.add("other")
+    gateway.promote(version)
+    assert (await client.request("POST", "/reload?force=true")).status == 200
+    after = (await client.get("/openapi.json")).json
     assert after["info"]["version"] == version
     assert before["paths"]["/invocations"] != after["paths"]["/invocations"]
-    registry.promote("described", "1")
-    assert server.request("POST", "/reload?force=true").status == 200
-    assert server.get("/openapi.json").json == before
+    gateway.promote("1")
+    assert (await client.request("POST", "/reload?force=true")).status == 200
+    assert (await client.get("/openapi.json")).json == before
 
 
 def described(path: Path) -> tuple[Any, Any]:
@@ -188,33 +180,32 @@ def test_models_with_type_hints_take_no_frames(tmp_path: Path) -> None:
     assert [form["required"] for form in schema["oneOf"]] == [["instances"], ["inputs"]]
 
 
-def test_other_models_are_not_said_to_take_the_unified_format(server: Server) -> None:
-    document = server.get("/openapi.json").json
+async def test_other_models_are_not_said_to_take_the_unified_format(client: Client) -> None:
+    document = (await client.get("/openapi.json")).json
     body = document["paths"]["/invocations"]["post"]["requestBody"]
     assert len(body["content"]["application/json"]["schema"]["oneOf"]) == 4
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
-def test_no_prediction_gets_an_answer_that_is_not_described(
-    server: Server, mode: GenerationMode
+async def test_no_prediction_gets_an_answer_that_is_not_described(
+    client: Client, mode: GenerationMode
 ) -> None:
-    operation = schema_of(server)["/invocations"]["POST"]
-    strategy = operation.as_strategy(mode, media_type="application/json")
+    operation = await operation_of(client, "POST", "/invocations")
 
     @SETTINGS
-    @given(case=strategy)
+    @given(case=operation.as_strategy(mode, media_type="application/json"))
     def check(case: schemathesis.Case[Any]) -> None:
         case.call_and_validate(checks=CHECKS)
 
-    check()
+    await asyncio.to_thread(check)
 
 
 @pytest.mark.parametrize("content_type", ["text/csv", "application/vnd.apache.parquet", "a/b", ""])
-def test_no_body_of_another_type_gets_an_answer_that_is_not_described(
-    server: Server, content_type: str
+async def test_no_body_of_another_type_gets_an_answer_that_is_not_described(
+    client: Client, content_type: str
 ) -> None:
-    case = schema_of(server)["/invocations"]["POST"].Case()
-    url = f"{server.url}/invocations"
+    case = (await operation_of(client, "POST", "/invocations")).Case()
+    url = f"{client.url}/invocations"
     headers = {"Content-Type": content_type} if content_type else {}
     table = b"text,count,weight,urgent\r\nt,1,0.5,true\r\n"
 
@@ -223,18 +214,20 @@ def test_no_body_of_another_type_gets_an_answer_that_is_not_described(
     def check(body: bytes) -> None:
         case.validate_response(requests.post(url, body, headers=headers, timeout=60), CHECKS)
 
-    check()
+    await asyncio.to_thread(check)
 
 
 @pytest.mark.parametrize(
     "path", ["/health", "/ping", "/livez", "/info", "/version", "/metrics", "/openapi.json"]
 )
-def test_no_question_gets_an_answer_that_is_not_described(server: Server, path: str) -> None:
-    case = schema_of(server)[path]["GET"].Case()
-    assert case.call_and_validate(checks=CHECKS).status_code == 200
+async def test_no_question_gets_an_answer_that_is_not_described(client: Client, path: str) -> None:
+    case = (await operation_of(client, "GET", path)).Case()
+    answer = await asyncio.to_thread(case.call_and_validate, checks=CHECKS)
+    assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("force", ["false", "true", "neither"])
-def test_no_reload_gets_an_answer_that_is_not_described(server: Server, force: str) -> None:
-    case = schema_of(server)["/reload"]["POST"].Case(query={"force": force})
-    assert case.call_and_validate(checks=CHECKS).status_code == 200
+async def test_no_reload_gets_an_answer_that_is_not_described(client: Client, force: str) -> None:
+    case = (await operation_of(client, "POST", "/reload")).Case(query={"force": force})
+    answer = await asyncio.to_thread(case.call_and_validate, checks=CHECKS)
+    assert answer.status_code == 200
