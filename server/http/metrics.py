@@ -89,7 +89,7 @@ class Metrics(Collector):
             "Swaps and reloads, by what asked for them and what came of it.",
             labels=["trigger", "outcome"],
         )
-        for (trigger, outcome), count in deployment.reloads.items():
+        for (trigger, outcome), count in deployment.reports.counts.items():
             swaps.add_metric([trigger, outcome], count)
         yield swaps
         yield CounterMetricFamily(

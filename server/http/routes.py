@@ -36,7 +36,7 @@ def _health(request: web.Request) -> tuple[str, str | None]:
         if deployment.release.workers_alive:
             return "healthy", None
         return "unhealthy", "the model's workers died and are being replaced"
-    last = deployment.last_reload
+    last = deployment.reports.last
     if last is not None and last.error is not None:
         return "unhealthy", last.error
     problem = request.app[WATCHER].problem
@@ -71,7 +71,7 @@ async def info(request: web.Request) -> web.Response:
         "alias": None,
         "workers": [],
         "watcher": request.app[WATCHER].state(),
-        "last_reload": deployment.last_reload and deployment.last_reload.to_json(),
+        "last_reload": deployment.reports.last and deployment.reports.last.to_json(),
         "signature": None,
     }
     if release is not None and release.ready is not None:

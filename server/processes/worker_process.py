@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from typing import Any
 
@@ -15,14 +14,14 @@ import orjson
 import structlog
 
 from server.errors import LoadFailed
+from server.processes.exits import describe_exit, exit_fields
 from server.processes.forkserver import ForkServer
+from server.processes.frame_reader import FrameReader
 from server.processes.output import OutputPipe
+from server.processes.ready import Ready
 from server.worker import entry, frames
 from server.worker.frames import Answer, Kind
 from server.worker.spec import WorkerSpec
-
-# No answer is as large; a worker that announces more does not speak this protocol.
-_LARGEST_FRAME = 1 << 30
 
 # What a worker gets to end by itself after its channel was closed; it takes 2 s itself.
 _EXIT_SECONDS = 4.0
@@ -37,30 +36,6 @@ class State(enum.StrEnum):
     IDLE = "idle"
     BUSY = "busy"
     ENDED = "ended"
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """What a worker said of itself when it could serve.
-
-    Attributes:
-        path: Where the model lies on disk.
-        model: What MLflow knows of it, see `server.worker.loading.describe`.
-        rehearsed: Requests answered in the rehearsal.
-        answers_changed: How many of the real requests among them were answered in another way than
-            before.
-        answers: What was answered to the real requests.
-        merged_formats: Request formats whose requests share predictions.
-        merging_reason: Why those.
-    """
-
-    path: str
-    model: dict[str, Any]
-    rehearsed: int
-    answers_changed: int
-    merged_formats: tuple[str, ...]
-    merging_reason: str
-    answers: tuple[bytes, ...]
 
 
 class WorkerProcess(asyncio.Protocol):
@@ -98,8 +73,7 @@ class WorkerProcess(asyncio.Protocol):
         self._process: ForkServerProcess | None = None
         self._transport: asyncio.Transport | None = None
         self._output: OutputPipe | None = None
-        self._buffer = bytearray()
-        self._frame: tuple[Kind, int, int] | None = None
+        self._frames = FrameReader()
         self._fork_server: ForkServer | None = None
         self._exit: asyncio.Future[object] = self._loop.create_future()
 
@@ -204,9 +178,8 @@ class WorkerProcess(asyncio.Protocol):
         if self._killed:
             # Whom it might still answer has been told otherwise.
             return
-        self._buffer += data
         try:
-            while (frame := self._next_frame()) is not None:
+            for frame in self._frames.feed(data):
                 self._handle(*frame)
         except Exception as error:
             # The model's code may have written these bytes: they may be wrong in any way.
@@ -220,22 +193,6 @@ class WorkerProcess(asyncio.Protocol):
             self.kill()
             self._lose()
 
-    def _next_frame(self) -> tuple[Kind, list[memoryview]] | None:
-        if self._frame is None:
-            if len(self._buffer) < frames.HEADER_SIZE:
-                return None
-            self._frame = frames.decode_header(self._buffer[: frames.HEADER_SIZE])
-            del self._buffer[: frames.HEADER_SIZE]
-        kind, count, size = self._frame
-        if size > _LARGEST_FRAME:
-            raise ValueError(f"a frame of {size} bytes")
-        if len(self._buffer) < size:
-            return None
-        payload = bytes(memoryview(self._buffer)[:size])
-        del self._buffer[:size]
-        self._frame = None
-        return kind, frames.decode_parts(count, payload)
-
     def _handle(self, kind: Kind, parts: list[memoryview]) -> None:
         if kind is Kind.ANSWERS:
             self._on_answers(self, frames.decode_answers(parts))
@@ -248,8 +205,7 @@ class WorkerProcess(asyncio.Protocol):
         elif kind is Kind.PHASE:
             self._phase = str(parts[0], "utf-8")
         elif kind is Kind.READY:
-            fields = orjson.loads(parts[0])
-            self._ready.set_result(Ready(**fields, answers=tuple(map(bytes, parts[1:]))))
+            self._ready.set_result(Ready.of(parts))
         elif kind is Kind.FAILED:
             report = orjson.loads(parts[0])
             self._fail(report["error"], {"exception": report["exception"]})
@@ -277,8 +233,8 @@ class WorkerProcess(asyncio.Protocol):
             os.killpg(self.pid, signal.SIGKILL)
         expected = self._stopping or (self._ready.done() and self._ready.exception() is not None)
         if not expected:
-            log.warning("worker_exited", version=self.version, pid=self.pid, **_exit_fields(code))
-        self._fail(f"the worker process ended: {_describe_exit(code)}")
+            log.warning("worker_exited", version=self.version, pid=self.pid, **exit_fields(code))
+        self._fail(f"the worker process ended: {describe_exit(code)}")
         self._lose()
         if self._transport is not None:
             self._transport.close()
@@ -291,17 +247,3 @@ class WorkerProcess(asyncio.Protocol):
         assert self._fork_server is not None
         orphans = self._loop.run_in_executor(None, self._fork_server.end_orphans)
         orphans.add_done_callback(self._exit.set_result)
-
-
-def _exit_fields(code: int | None) -> dict[str, Any]:
-    if code is None or code >= 0:
-        return {"exit_code": code}
-    try:
-        return {"signal": signal.Signals(-code).name}
-    except ValueError:
-        # Of the real-time signals, only the first and the last have names.
-        return {"signal": f"signal {-code}"}
-
-
-def _describe_exit(code: int | None) -> str:
-    return " ".join(f"{name} {value}" for name, value in _exit_fields(code).items())

@@ -3,7 +3,6 @@
 import asyncio
 import contextvars
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -18,9 +17,11 @@ from server.errors import (
     VersionNotFound,
 )
 from server.processes.forkserver import ForkServer
+from server.serving.fallback import Fallback
 from server.serving.release import Release
+from server.serving.reports import Reports
 from server.serving.scratch import Scratch
-from server.serving.swaps import LastReload, Run, Swap, Trigger
+from server.serving.swaps import Run, Swap, Trigger
 from server.settings import Settings
 from watcher.retries import RetryPauses
 from watcher.versions import ModelVersion, RegistryUnreachable, VersionMissing
@@ -45,8 +46,7 @@ class Deployment:
     Attributes:
         release: The release that serves; None while there is none.
         loaded_at: Since when.
-        last_reload: How the last swap went.
-        reloads: How many swaps there were, by what asked for them and what came of it.
+        reports: How the swaps went.
         stopping: Whether the server has begun to stop.
     """
 
@@ -61,8 +61,7 @@ class Deployment:
     ) -> None:
         self.release: Release | None = None
         self.loaded_at: datetime | None = None
-        self.last_reload: LastReload | None = None
-        self.reloads: Counter[tuple[str, str]] = Counter()
+        self.reports = Reports()
         self.stopping = False
         self._settings = settings
         self._look_up = look_up
@@ -70,7 +69,7 @@ class Deployment:
         self._scratch = scratch
         self._retries = retries
         self._threads = threads
-        self._previous: ModelVersion | None = None
+        self._fallback = Fallback()
         self._lock = asyncio.Lock()
         self._lost_before = 0
         self._pending: Run | None = None
@@ -171,9 +170,9 @@ class Deployment:
             try:
                 swap = await self._swap(run)
             except ReloadFailed as error:
-                self._note(trigger, "failed", f"{error.phase}: {error}")
+                self.reports.note(trigger, "failed", f"{error.phase}: {error}")
                 raise
-            self._note(trigger, "swapped" if swap.version_changed else "unchanged")
+            self.reports.note(trigger, "swapped" if swap.version_changed else "unchanged")
             return swap
 
     async def _swap(self, run: Run) -> Swap:
@@ -210,7 +209,7 @@ class Deployment:
         except (VersionMissing, RegistryUnreachable) as error:
             missing = isinstance(error, VersionMissing)
             failure: type[ReloadFailed] = VersionNotFound if missing else RegistryDown
-            self._log_failure(run, LoadFailed("resolve", str(error)), None, None)
+            self.reports.failed(run, LoadFailed("resolve", str(error)), self.serving, None, None)
             raise failure("resolve", str(error), self.serving, None) from error
 
     async def _load(self, version: ModelVersion, *, rehearse: bool) -> Release:
@@ -246,27 +245,12 @@ class Deployment:
         retired, self.release = self.release, candidate
         self.loaded_at = datetime.now(UTC)
         swap = Swap(retired.model if retired else None, candidate.model, candidate.answers_changed)
-        log.info(
-            "model_swapped",
-            old_version=swap.old and swap.old.display,
-            new_version=swap.new.display,
-            trigger=run.trigger,
-            version_changed=swap.version_changed,
-            load_seconds=round(seconds, 3),
-            rehearsed=candidate.ready.rehearsed if candidate.ready else 0,
-            answers_changed=swap.answers_changed,
-            **({"rehearsal_skipped": True} if run.force else {}),
-            **run.log_fields,
-        )
+        self.reports.swapped(run, swap, candidate, seconds)
         if retired is not None:
             # What no worker has begun with need not wait for the version that retires.
             retired.hand_over(candidate)
             self._lost_before += retired.workers_lost
-            if swap.version_changed and retired.sound:
-                self._previous = retired.model
-            elif self._previous and self._previous.identity == candidate.model.identity:
-                # Nothing goes back to itself.
-                self._previous = None
+            self._fallback.note(retired, swap)
             task = asyncio.get_running_loop().create_task(self._retire(retired))
             task.add_done_callback(self._retiring.discard)
             self._retiring.add(task)
@@ -281,11 +265,12 @@ class Deployment:
 
     def _given_up(self, release: Release) -> None:
         """Go back to the version before, if there is one; else its workers are tried again."""
-        if release is not self.release or self._previous is None or self.stopping:
+        version = self._fallback.version
+        if release is not self.release or version is None or self.stopping:
             return
         self._retries.give_up(release.model.identity)
         task = asyncio.get_running_loop().create_task(
-            self._fall_back(release, self._previous), context=contextvars.Context()
+            self._fall_back(release, version), context=contextvars.Context()
         )
         task.add_done_callback(self._swap_ended)
         self._swaps.add(task)
@@ -305,34 +290,15 @@ class Deployment:
             try:
                 candidate = await self._load(version, rehearse=False)
             except LoadFailed as error:
-                self._log_failure(run, error, version, None)
-                self._note(Trigger.FALLBACK, "failed", f"{error.phase}: {error}")
+                self.reports.failed(run, error, self.serving, version, None)
+                self.reports.note(Trigger.FALLBACK, "failed", f"{error.phase}: {error}")
                 return
             self._publish(candidate, run, time.monotonic() - started)
-            self._note(Trigger.FALLBACK, "swapped")
-            # Going back once is enough: there is nothing known to be good before that.
-            self._previous = None
+            self.reports.note(Trigger.FALLBACK, "swapped")
+            self._fallback.spend()
 
     def _refused(self, run: Run, error: LoadFailed, version: ModelVersion) -> ReloadFailed:
         pause = self._retries.failed(version.identity)
-        self._log_failure(run, error, version, pause)
+        watches = self._settings.poll_interval_seconds > 0
+        self.reports.failed(run, error, self.serving, version, pause if watches else None)
         return ReloadFailed(error.phase, str(error), self.serving, version)
-
-    def _log_failure(
-        self, run: Run, error: LoadFailed, version: ModelVersion | None, pause: float | None
-    ) -> None:
-        log.error(
-            "reload_failed",
-            trigger=run.trigger,
-            serving_version=self.serving and self.serving.display,
-            failed_version=version and version.display,
-            phase=error.phase,
-            error=str(error),
-            retry_in_seconds=pause if self._settings.poll_interval_seconds else None,
-            **error.details,
-            **run.log_fields,
-        )
-
-    def _note(self, trigger: Trigger, outcome: str, error: str | None = None) -> None:
-        self.last_reload = LastReload(trigger, outcome, datetime.now(UTC), error)
-        self.reloads[trigger, outcome] += 1

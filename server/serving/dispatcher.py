@@ -4,11 +4,10 @@ import asyncio
 import math
 from collections import deque
 
-import structlog
-
-from server.errors import PredictionTimeout, QueueFull, ServingError, WorkerDied
+from server.errors import QueueFull, ServingError, WorkerDied
 from server.processes.worker_process import WorkerProcess
 from server.serving.calls import Answered, Batch, Call, refuse
+from server.serving.overdue import Overdue
 from server.serving.traffic import RecentRequests
 from server.settings import Settings
 from server.worker.frames import Answer, Outcome
@@ -18,8 +17,6 @@ from watcher.versions import ModelVersion
 # should wait for another one.
 _LARGE_BODY = 64 * 1024
 _BATCH_BYTES = 1024 * 1024
-
-log = structlog.get_logger("server.serving.dispatcher")
 
 
 class Dispatcher:
@@ -47,10 +44,11 @@ class Dispatcher:
         self._ahead_from = math.inf
         self._merging = False
         self._dispatching = False
-        self._watch: asyncio.TimerHandle | None = None
         self._closed: ServingError | None = None
         self.empty = asyncio.Event()
         self.empty.set()
+        seconds = settings.request_timeout_seconds
+        self._overdue = Overdue(self._version, seconds, self._queue, self._batches, self.empty.set)
 
     @property
     def waiting(self) -> int:
@@ -82,8 +80,7 @@ class Dispatcher:
     def close(self, error: ServingError) -> None:
         """Refuse whatever is unanswered, and whatever comes."""
         self._closed = error
-        if self._watch is not None:
-            self._watch.cancel()
+        self._overdue.stop()
         for call in [*self._queue, *self._held()]:
             refuse(call, error)
         self._queue.clear()
@@ -99,7 +96,8 @@ class Dispatcher:
         """
         if self._closed is not None:
             raise self._closed
-        if len(self._queue) >= self._settings.max_queue:
+        # What free workers are about to take does not wait.
+        if len(self._queue) >= self._settings.max_queue + len(self._idle):
             raise QueueFull(f"{len(self._queue)} requests are waiting")
         due = self._loop.time() + self._settings.request_timeout_seconds
         call = Call(content_type, request_id, body, due, self._loop.create_future())
@@ -136,7 +134,7 @@ class Dispatcher:
             self._recent.note(call.content_type, call.body, answer.body)
         if batch.calls:
             # It does not hang: the rest may be many, each predicted by itself.
-            batch.due = self._loop.time() + self._patience(len(batch.calls))
+            batch.due = self._loop.time() + self._overdue.patience(len(batch.calls))
 
     def batch_done(self, worker: WorkerProcess, merging: bool) -> None:
         """Note that a worker has answered all of its first batch.
@@ -169,8 +167,7 @@ class Dispatcher:
         if not self._dispatching and (self._idle or len(self._queue) >= self._ahead_from):
             self._dispatching = True
             self._loop.call_soon(self._dispatch)
-        if self._watch is None:
-            self._watch = self._loop.call_later(self._watch_interval(), self._look_for_overdue)
+        self._overdue.watch()
 
     def _dispatch(self) -> None:
         self._dispatching = False
@@ -199,18 +196,12 @@ class Dispatcher:
     def _begin(self, batches: deque[Batch]) -> None:
         """Note that a worker begins with the first of its batches."""
         batch = batches[0]
-        batch.due = self._loop.time() + self._patience(batch.size)
+        batch.due = self._loop.time() + self._overdue.patience(batch.size)
         # A lone worker gets its next batch ahead of time once that is as large as the one it has:
         # it need not wait, then, until this loop has handed out its answers. With several, another
         # one may be free sooner.
         lone = self._settings.workers == 1 and self._merging and len(batches) == 1
         self._ahead_from = batch.size if lone else math.inf
-
-    def _patience(self, calls: int) -> float:
-        """Seconds within which the next answer to a batch must come. Of several calls, one may make
-        the model hang, and time is left to ask the others alone."""
-        seconds = self._settings.request_timeout_seconds
-        return seconds / 2 if calls > 1 else seconds
 
     def _take(self, most: int) -> list[Call]:
         """Take the next batch out of the queue: what is first, and what may go with it."""
@@ -263,39 +254,3 @@ class Dispatcher:
             self._schedule()
         else:
             self._note_if_empty()
-
-    def _watch_interval(self) -> float:
-        return min(1.0, self._settings.request_timeout_seconds / 10)
-
-    def _look_for_overdue(self) -> None:
-        """End workers that hang, and refuse what has waited too long."""
-        self._watch = None
-        now = self._loop.time()
-        for worker, batches in list(self._batches.items()):
-            if batches[0].due <= now:
-                self._end_hung(worker, batches[0])
-        # Not only the first: those that are asked again stand before others, and have longer.
-        for call in self._queue:
-            if call.due <= now:
-                refuse(call, QueueFull("no worker was free in time"))
-        self._queue = deque(call for call in self._queue if call.due > now)
-        if self._queue or self._batches:
-            self._watch = self._loop.call_later(self._watch_interval(), self._look_for_overdue)
-        else:
-            self.empty.set()
-
-    def _end_hung(self, worker: WorkerProcess, batch: Batch) -> None:
-        """Kill a worker that is overdue. A request that it held by itself has had its time; of
-        several, each is asked alone, as one of them may be at fault."""
-        log.warning(
-            "worker_hung",
-            version=self._version,
-            pid=worker.pid,
-            requests=len(batch.calls),
-        )
-        if len(batch.calls) == 1:
-            for call in batch.calls.values():
-                refuse(call, PredictionTimeout("the model took too long over this request"))
-            batch.calls.clear()
-        batch.due = math.inf
-        worker.kill()

@@ -9,7 +9,8 @@ import structlog
 
 from server.errors import LoadFailed, NotServing
 from server.processes.forkserver import ForkServer
-from server.processes.worker_process import Ready, State, WorkerProcess
+from server.processes.ready import Ready
+from server.processes.worker_process import State, WorkerProcess
 from server.serving.calls import Answered
 from server.serving.crashes import CrashRecord
 from server.serving.dispatcher import Dispatcher

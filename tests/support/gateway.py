@@ -90,7 +90,7 @@ async def running(
         if model is not None:
             gateway.promote(gateway.add(model))
             await watcher.poll()
-            assert deployment.serving is not None, deployment.last_reload
+            assert deployment.serving is not None, deployment.reports.last
         yield gateway
 
 

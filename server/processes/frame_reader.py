@@ -1,0 +1,43 @@
+"""What comes from a worker, cut into frames."""
+
+from collections.abc import Iterator
+
+from server.worker import frames
+from server.worker.frames import Kind
+
+# No answer is as large; a worker that announces more does not speak this protocol.
+_LARGEST_FRAME = 1 << 30
+
+
+class FrameReader:
+    """Puts together the frames of one worker, whichever pieces they come in."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._head: tuple[Kind, int, int] | None = None
+
+    def feed(self, data: bytes) -> Iterator[tuple[Kind, list[memoryview]]]:
+        """Take what has come, and yield the kind and the parts of each frame that is whole now.
+
+        Raises:
+            struct.error, ValueError: these are no frames.
+        """
+        self._buffer += data
+        while (frame := self._next()) is not None:
+            yield frame
+
+    def _next(self) -> tuple[Kind, list[memoryview]] | None:
+        if self._head is None:
+            if len(self._buffer) < frames.HEADER_SIZE:
+                return None
+            self._head = frames.decode_header(self._buffer[: frames.HEADER_SIZE])
+            del self._buffer[: frames.HEADER_SIZE]
+        kind, count, size = self._head
+        if size > _LARGEST_FRAME:
+            raise ValueError(f"a frame of {size} bytes")
+        if len(self._buffer) < size:
+            return None
+        payload = bytes(memoryview(self._buffer)[:size])
+        del self._buffer[:size]
+        self._head = None
+        return kind, frames.decode_parts(count, payload)

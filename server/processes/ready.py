@@ -1,0 +1,40 @@
+"""What a worker says of itself when it can serve."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The parts of a READY frame.
+
+    Attributes:
+        path: Where the model lies on disk.
+        model: What MLflow knows of it, see `server.worker.loading.describe`.
+        rehearsed: Requests answered in the rehearsal.
+        answers_changed: How many of the real requests among them were answered in another way than
+            before.
+        answers: What was answered to the real requests.
+        merged_formats: Request formats whose requests share predictions.
+        merging_reason: Why those.
+    """
+
+    path: str
+    model: dict[str, Any]
+    rehearsed: int
+    answers_changed: int
+    merged_formats: tuple[str, ...]
+    merging_reason: str
+    answers: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, parts: Sequence[memoryview]) -> "Ready":
+        """Read the parts.
+
+        Raises:
+            TypeError, ValueError: they are not what a worker says.
+        """
+        return cls(**orjson.loads(parts[0]), answers=tuple(map(bytes, parts[1:])))

@@ -1,0 +1,93 @@
+"""What takes too long: workers that hang, and requests that wait in vain."""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from server.errors import PredictionTimeout, QueueFull
+from server.processes.worker_process import WorkerProcess
+from server.serving.calls import Batch, Call, refuse
+
+log = structlog.get_logger("server.serving.overdue")
+
+
+class Overdue:
+    """Looks now and then at what a dispatcher holds, while it holds anything.
+
+    Args:
+        version: The version that the workers serve, for the log.
+        seconds: How long one prediction may take.
+        queue: The dispatcher's calls that no worker has taken.
+        batches: What each of its busy workers holds; it predicts the first.
+        on_empty: Called when there is nothing to look at any more.
+    """
+
+    def __init__(
+        self,
+        version: str,
+        seconds: float,
+        queue: deque[Call],
+        batches: Mapping[WorkerProcess, deque[Batch]],
+        on_empty: Callable[[], None],
+    ) -> None:
+        self._version = version
+        self._seconds = seconds
+        self._queue = queue
+        self._batches = batches
+        self._on_empty = on_empty
+        self._loop = asyncio.get_running_loop()
+        self._interval = min(1.0, seconds / 10)
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self) -> None:
+        """Begin to look, unless that has begun."""
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._interval, self._look)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def patience(self, calls: int) -> float:
+        """Seconds within which the next answer to a batch must come. Of several calls, one may make
+        the model hang, and time is left to ask the others alone."""
+        return self._seconds / 2 if calls > 1 else self._seconds
+
+    def _look(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        for worker, batches in list(self._batches.items()):
+            if batches[0].due <= now:
+                self._end_hung(worker, batches[0])
+        # Not only the first: those that are asked again stand before others, and have longer.
+        waiting = [*self._queue]
+        self._queue.clear()
+        for call in waiting:
+            if call.due > now:
+                self._queue.append(call)
+            else:
+                refuse(call, QueueFull("no worker was free in time"))
+        if self._queue or self._batches:
+            self.watch()
+        else:
+            self._on_empty()
+
+    def _end_hung(self, worker: WorkerProcess, batch: Batch) -> None:
+        """Kill a worker that is overdue. A request that it held by itself has had its time; of
+        several, each is asked alone, as one of them may be at fault."""
+        log.warning(
+            "worker_hung",
+            version=self._version,
+            pid=worker.pid,
+            requests=len(batch.calls),
+        )
+        if len(batch.calls) == 1:
+            for call in batch.calls.values():
+                refuse(call, PredictionTimeout("the model took too long over this request"))
+            batch.calls.clear()
+        batch.due = math.inf
+        worker.kill()
