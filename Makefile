@@ -31,6 +31,12 @@ format: $(INSTALLED) ## Format the code.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(INSTALLED) ## Write the table of settings in docs/settings.md.
+	$(BIN)/python -m tests.docs.settings_table
+
+screenshot: $(INSTALLED) ## Take README's picture, docs/promotion.png; needs Chromium.
+	$(BIN)/python -W ignore -m tests.docs.screenshot
+
 bench: $(INSTALLED) ## Measure throughput against other servers.
 	$(BIN)/python -m benchmarks throughput
 
@@ -52,4 +58,4 @@ test-containers: $(INSTALLED) ## Build the images and try the whole stack; needs
 clean: ## Remove everything that was made.
 	rm -rf $(VENV) .bench .demo .mypy_cache .pytest_cache .ruff_cache build *.egg-info
 
-.PHONY: help install demo test lint format bench bench-swap bench-payloads chaos test-faults test-containers clean
+.PHONY: help install demo test lint format docs screenshot bench bench-swap bench-payloads chaos test-faults test-containers clean

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -16,6 +17,7 @@ LogFormat = Literal["json", "console"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 MEBIBYTE = 1024 * 1024
+REQUIRED = "required"
 
 
 class Settings(BaseSettings):
@@ -181,25 +183,31 @@ def help_text() -> str:
         "All settings are environment variables:",
         "",
     ]
-    for name, field in Settings.model_fields.items():
-        lines.append(f"  {name.upper()}{_default(field.is_required(), field.default)}")
-        lines.append(f"      {field.description}")
+    for variable, default, description in reference():
+        note = (
+            f" ({default})" if default == REQUIRED else f" (default {default})" if default else ""
+        )
+        lines += [f"  {variable}{note}", f"      {description}"]
     lines += ["", f"mlflow {mlflow_version()}. Example:", ""]
     lines.append("  MLFLOW_TRACKING_URI=http://localhost:5000 MODEL_URI=models:/demo@production \\")
     lines.append("      python -m server")
     return "\n".join(lines)
 
 
-def _default(required: bool, default: Any) -> str:
-    if required:
-        return " (required)"
-    if default in (None, "", ()):
+def reference() -> Iterator[tuple[str, str, str]]:
+    """Each variable, its default as a person would write it (REQUIRED where it must be set, empty
+    where nothing is set), and what it is."""
+    for name, field in Settings.model_fields.items():
+        default = REQUIRED if field.is_required() else _written(field.default)
+        yield name.upper(), default, field.description or ""
+
+
+def _written(default: Any) -> str:
+    if default is None:
         return ""
     if isinstance(default, tuple):
-        return f" (default {','.join(default)})"
-    if isinstance(default, bool):
-        return f" (default {int(default)})"
-    return f" (default {default:g})" if isinstance(default, float) else f" (default {default})"
+        return ",".join(default)
+    return f"{default:g}" if isinstance(default, bool | float) else str(default)
 
 
 def mlflow_version() -> str:

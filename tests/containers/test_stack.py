@@ -21,7 +21,7 @@ from tests.containers.stack import (
 )
 from tests.support.client import get_json, post_json
 from tests.support.load import load
-from tests.support.readme import examples
+from tests.support.pages import examples
 from tests.support.registry import Registry
 from tests.support.waiting import wait_until
 

@@ -1,11 +1,13 @@
 """`make demo`, from an empty directory to Ctrl-C, and once more."""
 
+from typing import Any
+
 import pytest
 
-from demo.models import MODELS, TOPICS
+from demo.models import MODELS, SENTIMENTS, TOPICS
 from tests.demo.running import Demo, run_curl
 from tests.support.client import get_json, post_json
-from tests.support.readme import examples
+from tests.support.pages import HTTP_API, examples, python_blocks
 from tests.support.registry import Registry
 from tests.support.server import ended
 from tests.support.waiting import wait_until
@@ -31,6 +33,20 @@ def test_readmes_requests_are_answered_as_it_says(demo: Demo, port: int) -> None
     example = examples()[port]
     answer, _ = post_json(f"{demo.server_urls[port]}/invocations", example.body)
     assert answer == example.answer
+
+
+def test_what_an_application_is_told_to_do_works(
+    demo: Demo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (block,) = python_blocks(HTTP_API)
+    monkeypatch.setenv("CLASSIFICATION_SERVING_URL", demo.server_urls[5001])
+    monkeypatch.setenv("SENTIMENT_SERVING_URL", demo.server_urls[5002])
+    application: dict[str, Any] = {}
+    exec(block, application)  # noqa: S102
+    assert application["label"]("topic", TOPICS.example) == "unknown"
+    monkeypatch.setenv("USE_MODEL_SERVING", "true")
+    assert application["label"]("topic", TOPICS.example) == "technology"
+    assert application["label"]("sentiment", SENTIMENTS.example) == "positive"
 
 
 def test_a_promotion_moves_the_server_and_is_told(demo: Demo) -> None:

@@ -1,6 +1,5 @@
 """The log: its events and their fields, and all that others print, as JSON."""
 
-import json
 import os
 import signal
 import subprocess
@@ -8,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 
 from tests.conftest import StartServer
-from tests.support.events import EVERY_LINE, FIELDS, is_complete
+from tests.support.events import EVERY_LINE, FIELDS
 from tests.support.live import Live
 from tests.support.load import load
 from tests.support.models import TEXT_REQUEST, SavedModels
@@ -18,13 +17,6 @@ from tests.support.waiting import wait_until
 
 # That every line is JSON and every event has its fields is checked when a server is closed, for
 # each server of each test.
-
-
-def test_readme_shows_a_whole_line_of_each_event() -> None:
-    readme = (REPOSITORY / "README.md").read_text()
-    lines = [json.loads(line) for line in readme.splitlines() if line.startswith('{"timestamp"')]
-    assert [line["event"] for line in lines if not is_complete(line)] == []
-    assert sorted(line["event"] for line in lines) == sorted(FIELDS)
 
 
 def test_a_promotion_is_told_from_its_discovery_to_the_retirement(live: Live) -> None:

@@ -1,7 +1,6 @@
 """Promoting a version as a person does: in MLflow's UI, in a browser, and then waiting."""
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,18 +13,10 @@ from tests.support.server import REPOSITORY, Server
 from tests.support.waiting import wait_until
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+from tests.support.browser import CHROMIUM, window
+
 SCREENSHOTS = REPOSITORY / "screenshots"
 
 pytestmark = pytest.mark.skipif(
@@ -36,13 +27,8 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture
 def page() -> Iterator[Page]:
     """A window of a browser that was never used before."""
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.set_default_timeout(20_000)
-        expect.set_options(20_000)
+    with window() as page:
         yield page
-        browser.close()
 
 
 @pytest.fixture
