@@ -9,7 +9,9 @@ import mlflow.environment_variables as mlflow_variables
 import pytest
 
 from server.http.openapi import describe
+from server.http.runner import Runner
 from server.settings import Settings
+from tests.conftest import StartGateway
 from tests.docs.settings_table import PAGE, with_table
 from tests.support.events import FIELDS, is_complete
 from tests.support.pages import (
@@ -60,7 +62,19 @@ def test_every_variable_that_is_named_exists(page: Path) -> None:
     assert set(named) - variables_read() == set()
 
 
-def test_every_route_is_documented_and_no_other() -> None:
+async def test_every_route_is_documented_and_no_other(start_gateway: StartGateway) -> None:
+    documented = {route for routes, _ in rows(HTTP_API, "route") for route in code(routes)}
+    gateway = await start_gateway()
+    app = Runner(gateway.settings, gateway.deployment, gateway.watcher).app
+    taken = {
+        f"{route.method} {route.resource.canonical.rstrip('/') or '/'}"
+        for route in app.router.routes()
+        if route.resource is not None and route.method not in ("HEAD", "OPTIONS")
+    }
+    assert documented == taken
+
+
+def test_the_description_of_the_api_has_the_same_routes() -> None:
     documented = {route for routes, _ in rows(HTTP_API, "route") for route in code(routes)}
     described = {
         f"{method.upper()} {path}"
