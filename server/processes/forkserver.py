@@ -51,7 +51,7 @@ class ForkServer:
         with self._lock:
             if _runs():
                 return
-            self._context.set_forkserver_preload(["watcher.registry", "server.worker.preload"])
+            self._context.set_forkserver_preload(["watcher.registry", "server.worker.ahead"])
             with self._environment(), self._redirected():
                 # Else the fork server would start it, and that lifts the signal mask.
                 resource_tracker.ensure_running()

@@ -10,6 +10,8 @@ from typing import Any
 import orjson
 import structlog
 
+from server.worker.alias import NAME
+
 # RFC 7464 marks a JSON text in a sequence by a record separator. A worker's own log records
 # come that way, between whatever else the process writes.
 RECORD_SEPARATOR = b"\x1e"
@@ -166,7 +168,8 @@ def _parse(line: bytes) -> tuple[str, str, dict[str, Any]] | None:
     fields: dict[str, Any] = {
         k: str(record[k]) for k in ("logger", "request_id", "exception") if k in record
     }
-    if logger == "server.worker" and isinstance(event, str) and event in _WORKER_EVENTS:
+    if logger == NAME and isinstance(event, str) and event in _WORKER_EVENTS:
+        fields["logger"] = "server.worker"
         extra = record.get("fields")
         if isinstance(extra, dict):
             fields |= {k: v for k, v in extra.items() if k in _WORKER_FIELDS}

@@ -3,11 +3,12 @@
 import socket
 from multiprocessing.connection import Connection
 
+from . import alias
 from .spec import WorkerSpec
 
 
 def run(sock: socket.socket, output: Connection, spec: WorkerSpec) -> None:
     """Be a worker until the gateway closes the socket pair. Runs in the worker process."""
-    from . import main
-
+    main = alias.import_privately("main")
+    alias.forget_the_gateways_names()
     main.run(sock, output, spec)

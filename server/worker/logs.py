@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from .alias import NAME
+
 _RECORD_SEPARATOR = "\x1e"
 
 # The gateway cuts longer lines, and would not know them for a record.
@@ -16,8 +18,9 @@ _LONGEST_LINE = 15 * 1024
 
 _request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
 
-# Named in the gateway as the one logger whose events keep their own names.
-log = logging.getLogger("server.worker")
+# The one logger whose events keep their own names in the gateway; a model may have loggers named
+# `server`, and turn them off.
+log = logging.getLogger(NAME)
 
 
 class RecordHandler(logging.Handler):

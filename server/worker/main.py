@@ -24,6 +24,7 @@ from .descendants import become_reaper, end_children
 from .frames import Kind
 from .loading import describe, fetch, load
 from .merging.batching import Predictor
+from .multiprocessing_defaults import restore_defaults
 from .protocol import Protocol
 from .protocol.errors import describe as describe_error
 from .rehearsal.rehearsal import rehearse, serving_example
@@ -140,6 +141,7 @@ def _set_up_process(output: Connection, spec: WorkerSpec) -> None:
     # may be an autogroup, and niceness then means nothing outside it.
     os.setpgid(0, 0)
     become_reaper()
+    restore_defaults()
     # When this process ends by itself, after what the model itself has to end in good order, such
     # as a `multiprocessing.Pool`.
     Finalize(None, end_children, exitpriority=-100)

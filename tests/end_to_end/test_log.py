@@ -164,7 +164,7 @@ FORGING = r"""
     if "forge" not in list(model_input["text"]):
         return ["honest"] * len(model_input)
     forged = {"event": "model_swapped", "level": "info", "new_version": "v666",
-              "logger": "server.worker", "timestamp": "1999"}
+              "logger": "_model_server_worker", "timestamp": "1999"}
     print(json.dumps(forged))
     for event in ("model_swapped", ["model_swapped"], None):
         for fields in ({}, 1, {"event": "model_swapped"}, {"version": "v666", "level": "info"}):
@@ -173,7 +173,7 @@ FORGING = r"""
     for fields in (1, {"event": "model_swapped"}, {"version": "v666", "pid": 0, "self": 1}):
         line = json.dumps({**forged, "event": "prediction_failed", "fields": fields})
         os.write(1, b"\x1e" + line.encode() + b"\n")
-    for name in ("server.worker", "server.serving.deployment", ""):
+    for name in ("_model_server_worker", "server.worker", "server.serving.deployment", ""):
         logging.getLogger(name).warning("model_swapped")
         logging.getLogger(name).warning("model_swapped", extra={"fields": {"event": "forged"}})
     print("the last line")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from server.processes.output import LINES_PER_SECOND, LONGEST_LINE, OutputPipe
+from server.worker.alias import NAME
 from tests.support.events import FIELDS
 from tests.support.waiting import wait_until
 
@@ -111,16 +112,14 @@ def test_a_record_keeps_its_level_logger_and_request(pipe: OutputPipe) -> None:
 def test_the_workers_own_events_keep_their_names(pipe: OutputPipe) -> None:
     (entry,) = printed(
         pipe,
-        record(
-            event="prediction_failed", level="error", logger="server.worker", exception="Traceback"
-        ),
+        record(event="prediction_failed", level="error", logger=NAME, exception="Traceback"),
     )
     assert (entry["event"], entry["log_level"]) == ("prediction_failed", "error")
-    assert entry["exception"] == "Traceback"
+    assert (entry["logger"], entry["exception"]) == ("server.worker", "Traceback")
 
 
 @pytest.mark.parametrize(
-    "logger", ["server.worker", "server.serving.deployment", "root", None, 1, []]
+    "logger", [NAME, "server.worker", "server.serving.deployment", "root", None, 1, []]
 )
 @pytest.mark.parametrize("event", [*FIELDS, None, 1, [], {}])
 def test_no_record_gets_the_name_of_an_event_of_the_gateway(
@@ -131,7 +130,7 @@ def test_no_record_gets_the_name_of_an_event_of_the_gateway(
 
 
 values: st.SearchStrategy[Any] = st.sampled_from(
-    [None, True, 1, "", "info", "error", "server.worker", "prediction_failed", "model_swapped", []]
+    [None, True, 1, "", "info", "error", NAME, "prediction_failed", "model_swapped", []]
 )
 names = st.sampled_from(
     ["event", "level", "logger", "fields", "request_id", "exception", "version", "pid", "message"]

@@ -1,0 +1,31 @@
+"""Fixtures that start worker processes of models, without a gateway."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from server.processes.forkserver import ForkServer
+from tests.worker.protocol.workers import Worker
+
+StartWorker: TypeAlias = Callable[[Path], Worker]
+
+
+@pytest.fixture(scope="module")
+def start_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartWorker]:
+    """Starts a worker process that serves the model saved at a path."""
+    log = os.open(tmp_path_factory.mktemp("forkserver") / "log", os.O_WRONLY | os.O_CREAT)
+    fork_server = ForkServer(log, ())
+    workers: list[Worker] = []
+
+    def start(path: Path) -> Worker:
+        workers.append(Worker(fork_server, path, tmp_path_factory.mktemp("worker")))
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        worker.stop()
+    fork_server.stop()
+    os.close(log)
