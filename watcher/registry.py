@@ -1,7 +1,9 @@
 """Asking the Model Registry with MLflow's client. Runs in the look-up process only."""
 
+import os
 import time
 
+import mlflow
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion as RegisteredVersion
 from mlflow.exceptions import MlflowException
@@ -11,6 +13,7 @@ from mlflow.protos.databricks_pb2 import (
     ErrorCode,
 )
 
+from watcher.databases import expect_ready, is_missing_file
 from watcher.model_uri import Form, ModelUri
 from watcher.versions import ModelVersion, RegistryError, RegistryUnreachable, VersionMissing
 
@@ -59,9 +62,13 @@ def _look_up(uri: ModelUri) -> ModelVersion:
 
 def _ask(uri: ModelUri) -> ModelVersion:
     if uri.form is Form.LOCATION:
-        # Without a client: that would make a database of its own where no registry is named.
+        # Without a client: there need be no database, and no registry.
         return ModelVersion(load_uri=uri.text, source=uri.text)
-    client = MlflowClient()
+    tracking_uri = _tracking_uri()
+    # Both: for a registered model, too, the client opens the tracking store.
+    expect_ready(tracking_uri, same_revision=True)
+    expect_ready(mlflow.get_registry_uri(), same_revision=False)
+    client = MlflowClient(tracking_uri)
     if uri.form is Form.MODEL_ID:
         logged = client.get_logged_model(uri.selector)
         _expect(logged.model_id)
@@ -87,6 +94,15 @@ def _ask(uri: ModelUri) -> ModelVersion:
         alias=uri.selector if uri.form is Form.ALIAS else None,
         status=str(found.status),
     )
+
+
+def _tracking_uri() -> str:
+    """MLflow's own, but for one case: where only a registry is named, MLflow would make a database
+    in the working directory, and the registry's is taken (as in `server.worker.loading`)."""
+    uri = mlflow.get_tracking_uri()
+    named: bool = mlflow.is_tracking_uri_set()  # type: ignore[no-untyped-call]
+    registry = os.environ.get("MLFLOW_REGISTRY_URI")
+    return registry if registry and not named and is_missing_file(uri) else uri
 
 
 def _registered(client: MlflowClient, uri: ModelUri) -> RegisteredVersion:

@@ -2,9 +2,12 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import mlflow.artifacts
 import orjson
 from mlflow.pyfunc import PyFuncModel
@@ -26,11 +29,32 @@ def fetch(spec: WorkerSpec) -> str:
         return spec.path
     destination = Path(spec.directory) / "model"
     destination.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # With a destination of its own: without one, MLflow leaves a temporary directory behind.
-    path: str = mlflow.artifacts.download_artifacts(
-        artifact_uri=spec.load_uri, dst_path=str(destination)
-    )
+    with _no_database_made():
+        # With a destination of its own: without one, MLflow leaves a temporary directory behind.
+        path: str = mlflow.artifacts.download_artifacts(
+            artifact_uri=spec.load_uri, dst_path=str(destination)
+        )
     return path
+
+
+@contextmanager
+def _no_database_made() -> Iterator[None]:
+    """Where only a registry is named, have MLflow ask that for everything.
+
+    Its client opens a tracking store as well, and would make a database for it in the working
+    directory. Whoever is ended meanwhile, as a worker may be, leaves it broken for good.
+    """
+    path = Path(mlflow.get_tracking_uri().removeprefix("sqlite:///"))
+    named: bool = mlflow.is_tracking_uri_set()  # type: ignore[no-untyped-call]
+    registry = os.environ.get("MLFLOW_REGISTRY_URI")
+    if not registry or named or path.exists():
+        yield
+        return
+    os.environ["MLFLOW_TRACKING_URI"] = registry
+    try:
+        yield
+    finally:
+        del os.environ["MLFLOW_TRACKING_URI"]
 
 
 def load(path: str) -> PyFuncModel:

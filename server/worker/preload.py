@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import mlflow.artifacts
 import mlflow.pyfunc
@@ -48,7 +49,10 @@ _IN_A_DATABASE = (
 
 
 def _modules() -> Iterable[str]:
-    registry = os.environ.get("MLFLOW_REGISTRY_URI") or os.environ.get("MLFLOW_TRACKING_URI", "")
+    registry = os.environ.get("MLFLOW_REGISTRY_URI") or os.environ.get("MLFLOW_TRACKING_URI")
+    if not registry:
+        # MLflow's default, as far as it is there.
+        registry = "sqlite" if Path("mlflow.db").exists() else ""
     if registry.startswith("http"):
         yield from _OVER_HTTP
     elif registry.startswith(("sqlite", "postgresql", "mysql", "mssql")):
