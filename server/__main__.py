@@ -1,45 +1,29 @@
 """`python -m server`: serve one MLflow model, configured by the environment."""
 
-import asyncio
-import os
 import sys
-
-import uvloop
-
-from server.log import configure_logging
-from server.processes.hiding import hide_process
-from server.service import serve
-from server.settings import BadSettings, help_text, read_settings
 
 
 def main(arguments: list[str]) -> int:
-    """Run the server and return the exit code: 0 after a signal, 2 for bad settings, else 1."""
-    if arguments in (["--help"], ["-h"]):
-        print(help_text())
-        return 0
-    if arguments:
-        print(f"server: unknown argument {arguments[0]!r}; try --help", file=sys.stderr)
+    """Run the server and return the exit code, 2 where other modules are in the way of its own."""
+    from server.intruders import describe_failed_import, find_intruder
+
+    if problem := find_intruder():
+        print(f"server: {problem}", file=sys.stderr)
         return 2
     try:
-        settings = read_settings()
-    except BadSettings as error:
-        print(f"server: {error}", file=sys.stderr)
+        from server import command
+    except Exception as error:
+        problem = describe_failed_import(error)
+        if problem is None:
+            raise
+        print(f"server: {problem}", file=sys.stderr)
         return 2
-    # Read; what runs in the workers must not find it.
-    secrets = [name for name in os.environ if name.upper() == "RELOAD_TOKEN"]
-    for name in secrets:
-        del os.environ[name]
-    if secrets:
-        hide_process()
-    configure_logging(settings)
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(settings))
-    except OSError as error:
-        print(f"server: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return command.main(arguments)
 
 
 if __name__ == "__main__":
+    if not __package__:
+        # Modules would be looked for in this directory, and before the standard library's.
+        print("server: start it as `python -m server`, or `mlflow-live-server`", file=sys.stderr)
+        sys.exit(2)
     sys.exit(main(sys.argv[1:]))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,6 +66,10 @@ def load(path: str) -> PyFuncModel:
     # Models may ask whether they serve; MLflow's own scoring server says so by this variable
     # (mlflow/pyfunc/scoring_server/__init__.py).
     os.environ["_MLFLOW_IS_IN_SERVING_ENVIRONMENT"] = "true"
+    # Modules in the working directory are found there, since uvicorn, which it is started by, adds
+    # that to the path (--app-dir). `mlflow-live-server` has left it out until here.
+    if not {"", str(Path.cwd())} & set(sys.path):
+        sys.path.insert(0, "")
     model: PyFuncModel = load_model_with_mlflow_config(path)  # type: ignore[no-untyped-call]
     return model
 

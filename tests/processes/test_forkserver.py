@@ -125,7 +125,7 @@ def test_the_gateway_never_imports_what_models_need(usual: Live) -> None:
 
 def test_the_gateways_modules_import_none_of_what_models_need() -> None:
     heavy = "{'mlflow', 'pandas', 'numpy', 'pyarrow', 'sklearn', 'sqlalchemy', 'requests'}"
-    code = f"import server.__main__, sys; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import server.command, sys; print(sorted({heavy} & set(sys.modules)))"
     found = subprocess.run(
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )

@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,14 @@ class Server:
     Args:
         scratch: Directory that becomes its TMPDIR.
         environment: Its settings.
+
+    Attributes:
+        command: What Python is started with.
+        directory: Its working directory.
     """
+
+    command: Sequence[str] = ("-m", "server")
+    directory = REPOSITORY
 
     def __init__(self, scratch: Path, **environment: str) -> None:
         self.scratch = scratch
@@ -64,8 +71,8 @@ class Server:
         self._malformed: list[str] = []
         self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed with the server
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "server"],
-            cwd=REPOSITORY,
+            [sys.executable, *self.command],
+            cwd=self.directory,
             env={**os.environ, **_SETTINGS, "TMPDIR": str(scratch), **environment},
             stdout=subprocess.PIPE,
             stderr=self._stderr,
