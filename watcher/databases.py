@@ -62,10 +62,11 @@ def expect_ready(uri: str, *, same_revision: bool) -> None:
 
 def is_missing_file(uri: str) -> bool:
     """Whether it names an SQLite database in a file that is not there."""
-    path, _, _ = uri.removeprefix("sqlite:///").partition("?")
-    if path == uri or not path or path.startswith((":memory:", "file:")):
+    if not uri.startswith("sqlite:///"):
         return False
-    return not Path(path).exists()
+    path, _, _ = uri.removeprefix("sqlite:///").partition("?")
+    in_memory_or_uri = not path or path.startswith((":memory:", "file:"))
+    return not in_memory_or_uri and not Path(path).exists()
 
 
 def without_credentials(url: "URL") -> str:

@@ -164,6 +164,13 @@ def test_a_registry_alone_may_be_of_another_mlflow_as_for_mlflow_itself(
 )
 def test_no_credentials_are_shown(uri: str, shown: str) -> None:
     assert databases.without_credentials(make_url(uri)) == shown
+    assert not databases.is_missing_file(uri)
+
+
+@pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
+def test_a_database_in_memory_is_empty(use: Callable[..., None], uri: str) -> None:
+    use(uri)
+    assert "the database is empty" in refusal()
 
 
 LOOK_UP = """
