@@ -13,10 +13,12 @@ import mlflow
 import pytest
 import uvloop
 from pytest_aiohttp import AiohttpClient
+from structlog.testing import capture_logs
 
 from server.processes.forkserver import ForkServer
 from tests.support.gateway import Client, Gateway, Listener, running
 from tests.support.live import Live
+from tests.support.log import Log
 from tests.support.models import SavedModels
 from tests.support.registry import HttpRegistry, Registry
 from tests.support.server import Server
@@ -106,7 +108,11 @@ class StartGateway(Protocol):
 
 @pytest.fixture(scope="module")
 async def start_gateway(
-    request: pytest.FixtureRequest, fork_server: ForkServer, registry: Registry, saved: SavedModels
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    fork_server: ForkServer,
+    registry: Registry,
+    saved: SavedModels,
 ) -> AsyncIterator[StartGateway]:
     """Starts gateways, each with a registered model of its own, and ends them with the module."""
     module = request.node.name.replace("/", "-").removesuffix(".py")
@@ -118,8 +124,9 @@ async def start_gateway(
             number += 1
             name = f"{module}-{number}"
             registry.create(name)
+            scratch = tmp_path_factory.mktemp("scratch")
             return await stack.enter_async_context(
-                running(fork_server, registry, saved, name, model, **settings)
+                running(fork_server, registry, saved, scratch, name, model, **settings)
             )
 
         yield start
@@ -151,6 +158,13 @@ async def gateway(start_gateway: StartGateway) -> Gateway:
 async def client(gateway: Gateway, connect: Connect) -> Client:
     """A client of the gateway."""
     return await connect(gateway)
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    """What gateways log during the test."""
+    with capture_logs() as events:
+        yield Log(events)
 
 
 class StartServer(Protocol):

@@ -4,11 +4,13 @@ What needs a process of its own (signals, standard output, exit codes) runs `tes
 """
 
 import json
+import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp.test_utils import BaseTestServer, TestClient
 
 from server.http.runner import Runner
@@ -36,12 +38,14 @@ class Gateway:
         watcher: Watcher,
         registry: Registry,
         saved: SavedModels,
+        scratch: Path,
     ) -> None:
         self.settings = settings
         self.deployment = deployment
         self.watcher = watcher
         self.registry = registry
         self.saved = saved
+        self.scratch = scratch
 
     @property
     def name(self) -> str:
@@ -72,21 +76,32 @@ class Gateway:
         self.promote(version)
         return await self.deployment.reload(Trigger.MANUAL)
 
+    def release_directories(self) -> list[Path]:
+        """The download directories that exist now."""
+        return sorted(p for p in self.scratch.glob("mlflow-server-*/*") if p.is_dir())
+
 
 @asynccontextmanager
 async def running(
     fork_server: ForkServer,
     registry: Registry,
     saved: SavedModels,
+    scratch: Path,
     name: str,
     model: str | Path | None,
     **settings: Any,
 ) -> AsyncIterator[Gateway]:
-    """A gateway with these settings, which serves this model first if there is one."""
+    """A gateway with these settings, which serves this model first if there is one.
+
+    Its temporary files are in the directory `scratch`.
+    """
     settings.setdefault("model_uri", f"models:/{name}/Production")
     chosen = Settings(mlflow_tracking_uri=registry.uri, **settings)
-    async with deployed(chosen, fork_server) as (deployment, watcher):
-        gateway = Gateway(chosen, deployment, watcher, registry, saved)
+    async with AsyncExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tempfile, "tempdir", str(scratch))
+            deployment, watcher = await stack.enter_async_context(deployed(chosen, fork_server))
+        gateway = Gateway(chosen, deployment, watcher, registry, saved, scratch)
         if model is not None:
             gateway.promote(gateway.add(model))
             await watcher.poll()

@@ -1,44 +1,32 @@
-"""A server that the tests of batching share."""
+"""A gateway that the tests of a module of batching share."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
-from tests.support.models import SavedModels
-from tests.support.registry import Registry
-from tests.support.server import Server
-
-Serve = Callable[..., dict[str, Any]]
+from tests.conftest import StartGateway
+from tests.support.gateway import Client, Gateway
 
 
-@pytest.fixture(scope="package")
-def server(
-    tmp_path_factory: pytest.TempPathFactory, registry: Registry, saved: SavedModels
-) -> Iterator[Server]:
-    """A server that swaps when told to, and rehearses nothing from the test before."""
-    registry.create("batching")
-    registry.promote("batching", registry.add("batching", saved.saying("first")))
-    server = Server(
-        tmp_path_factory.mktemp("batching"),
-        MODEL_URI="models:/batching/Production",
-        MLFLOW_TRACKING_URI=registry.uri,
-        POLL_INTERVAL_SECONDS="0",
-        REHEARSAL_REQUESTS="0",
-    )
-    server.wait_healthy()
-    yield server
-    server.close()
+class Serve(Protocol):
+    """Saves a model, has the gateway serve it, and returns what /info says of batching."""
+
+    async def __call__(self, predict: str, **options: Any) -> dict[str, Any]: ...
+
+
+@pytest.fixture(scope="module")
+async def gateway(start_gateway: StartGateway) -> Gateway:
+    """A gateway that rehearses nothing from the test before."""
+    return await start_gateway("first", rehearsal_requests=0)
 
 
 @pytest.fixture
-def serve(server: Server, registry: Registry, saved: SavedModels) -> Serve:
-    """Saves a model, has the server serve it, and returns what /info says of batching."""
+def serve(client: Client) -> Serve:
+    """Saves models and has the gateway serve them."""
 
-    def serve(predict: str, **options: Any) -> dict[str, Any]:
-        registry.promote("batching", registry.add("batching", saved.save(predict, **options)))
-        assert server.reload().status == 200
-        batching: dict[str, Any] = server.get("/info").json["batching"]
+    async def serve(predict: str, **options: Any) -> dict[str, Any]:
+        await client.gateway.serve(client.gateway.saved.save(predict, **options))
+        batching: dict[str, Any] = (await client.info())["batching"]
         return batching
 
     return serve

@@ -9,8 +9,8 @@ import pytest
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
+from tests.support.gateway import Client
 from tests.support.models import TEXT_EXAMPLE
-from tests.support.server import Server
 from tests.worker.merging.clients import NUMBER, NUMBER_EXAMPLE, ask, ask_alone, numbers
 from tests.worker.merging.conftest import Serve
 
@@ -118,22 +118,22 @@ MODELS = {
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
-def test_no_client_gets_another_answer_than_it_gets_alone(
-    server: Server, serve: Serve, model: Model
+async def test_no_client_gets_another_answer_than_it_gets_alone(
+    client: Client, serve: Serve, model: Model
 ) -> None:
-    serve(model.predict, signature=model.signature, input_example=model.example)
+    await serve(model.predict, signature=model.signature, input_example=model.example)
     bodies = [model.body(n, x) for n, x in enumerate(numbers())]
-    alone = ask_alone(server, bodies)
+    alone = await ask_alone(client, bodies)
     # As text: 1 and 1.0 are equal, and not the same answer.
     for _ in range(3):
-        assert repr(ask(server, bodies)) == repr(alone)
+        assert repr(await ask(client, bodies)) == repr(alone)
     assert {status for status, _ in alone} == {200}
 
 
-def test_the_same_request_over_and_over_proves_nothing(server: Server, serve: Serve) -> None:
+async def test_the_same_request_over_and_over_proves_nothing(client: Client, serve: Serve) -> None:
     model = MODELS["normalizes for a parameter"]
-    batching = serve(model.predict, signature=FLAG, input_example=NUMBER_EXAMPLE)
+    batching = await serve(model.predict, signature=FLAG, input_example=NUMBER_EXAMPLE)
     assert batching["merging"] is True
     for x in (numbers()[:1] * 256, numbers()):
-        answers = ask(server, [flagged(0, value) for value in x])
+        answers = await ask(client, [flagged(0, value) for value in x])
         assert answers == [(200, {"predictions": [0.0]})] * len(x)

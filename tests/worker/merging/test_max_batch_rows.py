@@ -1,10 +1,9 @@
 """MAX_BATCH_ROWS bounds what the model gets at a time."""
 
-from concurrent.futures import ThreadPoolExecutor
+import asyncio
 
-from tests.conftest import StartServer
+from tests.conftest import Connect, StartGateway
 from tests.support.models import SavedModels
-from tests.support.registry import Registry
 
 MOST = 4
 
@@ -13,24 +12,18 @@ MOST = 4
 COUNT = "import time; time.sleep(0.05); return [len(model_input)] * len(model_input)"
 
 
-def test_no_more_rows_are_merged(
-    registry: Registry, model_name: str, saved: SavedModels, start_server: StartServer
+async def test_no_more_rows_are_merged(
+    start_gateway: StartGateway, connect: Connect, saved: SavedModels
 ) -> None:
-    registry.create(model_name)
-    registry.promote(model_name, registry.add(model_name, saved.save(COUNT)))
-    server = start_server(
-        f"models:/{model_name}/Production", MAX_BATCH_ROWS=str(MOST), BATCHING="on"
-    )
-    server.wait_healthy()
+    gateway = await start_gateway(saved.save(COUNT), max_batch_rows=MOST, batching="on")
+    client = await connect(gateway)
 
-    def rows_seen(rows: int) -> int:
-        answer = server.predict({"instances": ["text"] * rows})
+    async def rows_seen(rows: int) -> int:
+        answer = await client.predict({"instances": ["text"] * rows})
         assert answer.status == 200
         (seen,) = set(answer.json["predictions"])
         return int(seen)
 
-    with ThreadPoolExecutor(24) as pool:
-        seen = list(pool.map(rows_seen, [1] * 24))
-    assert max(seen) == MOST
+    assert max(await asyncio.gather(*(rows_seen(1) for _ in range(24)))) == MOST
     # A request of more rows is never cut.
-    assert rows_seen(MOST + 3) == MOST + 3
+    assert await rows_seen(MOST + 3) == MOST + 3

@@ -1,6 +1,6 @@
 """Requests that the rehearsal could not foresee are merged once they were seen to be safe."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from mlflow.types import DataType, ParamSchema, ParamSpec
 
 from server.worker.merging.merge_keys import MergeKeys
 from server.worker.protocol import kind_of_answer
-from tests.support.server import Server
+from tests.support.gateway import Client
 from tests.worker.merging.clients import NUMBER, NUMBER_EXAMPLE, ask, numbers
 from tests.worker.merging.conftest import Serve
 
@@ -19,15 +19,18 @@ FACTOR = ModelSignature(
 )
 
 
+Noting = Callable[[str], Awaitable[Callable[[], list[int]]]]
+
+
 @pytest.fixture
-def noting(serve: Serve, tmp_path: Path) -> Callable[[str], Callable[[], list[int]]]:
+def noting(serve: Serve, tmp_path: Path) -> Noting:
     """Serves a model of an expression; the function that it returns says, and forgets, how many
     rows each prediction with parameters had."""
     path = tmp_path / "rows"
     path.touch()
 
-    def noting(expression: str) -> Callable[[], list[int]]:
-        batching = serve(
+    async def noting(expression: str) -> Callable[[], list[int]]:
+        batching = await serve(
             f"""
             if params["factor"] != 1.0:
                 with open({str(path)!r}, "a") as file:
@@ -55,29 +58,29 @@ def bodies() -> list[Any]:
     return [{"instances": [{"x": x}], "params": {"factor": 2.0}} for x in numbers()]
 
 
-def test_requests_with_parameters_are_merged_after_their_trial(
-    server: Server, noting: Callable[[str], Callable[[], list[int]]]
+async def test_requests_with_parameters_are_merged_after_their_trial(
+    client: Client, noting: Noting
 ) -> None:
-    rows = noting("x * params['factor']")
+    rows = await noting("x * params['factor']")
     expected = [(200, {"predictions": [x * 2]}) for x in numbers()]
-    assert ask(server, bodies()) == expected
+    assert await ask(client, bodies()) == expected
     assert rows()[0] == 1
-    assert ask(server, bodies()) == expected
+    assert await ask(client, bodies()) == expected
     after = rows()
     # Each request once, and several in one prediction.
     assert sum(after) == len(bodies())
     assert max(after) > 8
 
 
-def test_requests_that_differ_together_are_alone_for_good(
-    server: Server, noting: Callable[[str], Callable[[], list[int]]]
+async def test_requests_that_differ_together_are_alone_for_good(
+    client: Client, noting: Noting
 ) -> None:
-    rows = noting("x if params['factor'] == 1.0 else x - x.mean()")
+    rows = await noting("x if params['factor'] == 1.0 else x - x.mean()")
     expected = [(200, {"predictions": [0.0]})] * len(bodies())
-    assert ask(server, bodies()) == expected
+    assert await ask(client, bodies()) == expected
     tried = [count for count in rows() if count > 1]
     assert len(tried) == 1
-    assert ask(server, bodies()) == expected
+    assert await ask(client, bodies()) == expected
     assert rows() == [1] * len(bodies())
 
 
