@@ -1,40 +1,10 @@
-"""Every form of MODEL_URI, asked of a real registry and served."""
-
-import os
+"""The forms of MODEL_URI that name what a run logged, or a path: nothing to watch."""
 
 import pytest
 
 from tests.conftest import StartServer
 from tests.support.models import TEXT_REQUEST, SavedModels
-from tests.support.registry import HttpRegistry, Registry
-from tests.support.waiting import wait_until
-
-
-def test_latest_follows_the_highest_version_of_any_stage(
-    registry: Registry, model_name: str, saved: SavedModels, start_server: StartServer
-) -> None:
-    registry.create(model_name)
-    registry.promote(model_name, registry.add(model_name, saved.saying("one")))
-    server = start_server(f"models:/{model_name}/latest")
-    server.wait_swapped("1", trigger="startup")
-    registry.add(model_name, saved.saying("two"))
-    server.wait_swapped("2", trigger="watcher")
-    assert server.predict(TEXT_REQUEST).json == {"predictions": ["two"]}
-
-
-def test_a_number_stays_where_it_is(
-    registry: Registry, model_name: str, saved: SavedModels, start_server: StartServer
-) -> None:
-    registry.create(model_name)
-    registry.add(model_name, saved.saying("one"))
-    registry.promote(model_name, registry.add(model_name, saved.saying("two")))
-    server = start_server(f"models:/{model_name}/1")
-    server.wait_swapped("1", trigger="startup")
-    polled = server.info()["watcher"]["last_poll"]
-    wait_until(lambda: server.info()["watcher"]["last_poll"] != polled, "another poll")
-    assert server.predict(TEXT_REQUEST).version == "1"
-    assert server.info()["metadata"]["version"] == "1"
-    assert server.find("version_moved") == []
+from tests.support.registry import HttpRegistry
 
 
 def test_a_path_is_served_and_the_log_says_that_nothing_is_watched(
@@ -69,14 +39,3 @@ def test_what_a_run_logged_is_served(
     assert info["model_name"] == "my model"
     assert info["metadata"]["run_id"] == run_id
     assert server.find("nothing_to_watch", model_uri=uri)
-
-
-def test_a_name_with_spaces_and_dots_is_served(
-    registry: Registry, saved: SavedModels, start_server: StartServer
-) -> None:
-    name = f"sentiment analysis 1.0 {os.getpid()}"
-    registry.create(name)
-    registry.point(name, "live", registry.add(name, saved.saying("one")))
-    server = start_server(f"models:/{name}@live")
-    server.wait_healthy()
-    assert server.get("/health").json["model_name"] == name

@@ -1,17 +1,16 @@
 """A new version that would not serve is never met by anyone."""
 
-import asyncio
 from dataclasses import dataclass
-from itertools import count, islice
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.support.live import Live
+from tests.conftest import StartGateway
+from tests.support.gateway import Client, Gateway
 from tests.support.load import load
+from tests.support.log import Log
 from tests.support.models import TEXT_REQUEST
-from tests.support.waiting import wait_until
+from tests.support.waiting import eventually
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,26 +41,29 @@ BROKEN = {
 }
 
 
+@pytest.fixture(scope="module")
+async def gateway(start_gateway: StartGateway) -> Gateway:
+    """A gateway that tries a version that failed again after a second."""
+    return await start_gateway("first", poll_interval_seconds=0.2)
+
+
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN.keys())
 async def test_a_broken_version_is_refused_and_the_next_one_repairs_it(
-    live: Live, broken: Broken
+    client: Client, gateway: Gateway, log: Log, broken: Broken
 ) -> None:
-    server = live.server
-    good = await asyncio.to_thread(live.serve, "good")
-    bad = live.add(live.saved.save(broken.predict, load=broken.load))
-    repaired = live.add("repaired")
-    mark = server.mark()
+    good = await gateway.serve("good")
+    bad = gateway.add(gateway.saved.save(broken.predict, load=broken.load))
+    repaired = gateway.add("repaired")
 
-    async with load(server.url, TEXT_REQUEST, clients=8) as clients:
-        live.promote(bad)
-        failure = await asyncio.to_thread(
-            server.wait_for, "reload_failed", failed_version=f"v{bad}", since=mark
-        )
-        answer = await asyncio.to_thread(server.reload)
-        info = await asyncio.to_thread(server.info)
+    async with load(client.url, TEXT_REQUEST, clients=8) as clients:
+        gateway.promote(bad)
+        await gateway.watcher.poll()
+        (failure,) = log.find("reload_failed", failed_version=f"v{bad}")
+        answer = await client.reload()
+        info = await client.info()
         await clients.answered(20)
-        live.promote(repaired)
-        await asyncio.to_thread(server.wait_swapped, repaired, since=mark)
+        gateway.promote(repaired)
+        await gateway.watcher.poll()
         await clients.answered(20)
 
     assert clients.failures == []
@@ -80,82 +82,60 @@ async def test_a_broken_version_is_refused_and_the_next_one_repairs_it(
     assert answer.json == {
         "status": "error",
         "message": message,
-        "model_uri": f"models:/{live.name}/Production",
+        "model_uri": f"models:/{gateway.name}/Production",
         "old_version": f"v{good}",
         "version_changed": False,
     }
-    manual = server.find("reload_failed", mark, trigger="manual", failed_version=f"v{bad}")
+    manual = log.find("reload_failed", trigger="manual", failed_version=f"v{bad}")
     assert [event["request_id"] for event in manual] == [answer.headers["x-request-id"]]
 
     assert info["metadata"]["version"] == good
     assert info["last_reload"]["outcome"] == "failed"
     assert broken.says in info["last_reload"]["error"]
-    await asyncio.to_thread(
-        wait_until, lambda: len(server.release_directories()) == 1, "nothing of them is left"
-    )
+
+    async def one_is_left() -> bool:
+        return len(gateway.release_directories()) == 1
+
+    await eventually(one_is_left, "nothing of them is left")
 
 
-def test_a_failure_is_logged_with_the_traceback_and_answered_without_paths(live: Live) -> None:
-    live.serve("good")
+async def test_a_failure_is_logged_with_the_traceback_and_answered_without_paths(
+    client: Client, gateway: Gateway, log: Log
+) -> None:
+    await gateway.serve("good")
     load_body = "open(context.artifacts.get('missing', __file__ + '.weights'))"
-    bad = live.add(live.saved.save("return []", load=load_body))
-    mark = live.server.mark()
-    live.promote(bad)
+    bad = gateway.add(gateway.saved.save("return []", load=load_body))
+    gateway.promote(bad)
 
-    answer = live.server.reload()
+    answer = await client.reload()
 
     assert answer.status == 500
     assert "No such file" in answer.json["message"]
     assert "Traceback" not in answer.json["message"]
-    assert str(live.server.scratch) not in answer.json["message"]
-    event = live.server.wait_for("reload_failed", since=mark, failed_version=f"v{bad}")
+    assert str(gateway.scratch) not in answer.json["message"]
+    (event,) = log.find("reload_failed", failed_version=f"v{bad}")
     assert "Traceback (most recent call last)" in event["exception"]
-    assert str(live.server.scratch) in event["exception"]
+    assert str(gateway.scratch) in event["exception"]
 
 
-def test_a_version_that_failed_is_retried_with_growing_pauses(live: Live, tmp_path: Path) -> None:
-    live.serve("good")
+async def test_a_version_that_failed_is_retried_with_growing_pauses(
+    start_gateway: StartGateway, log: Log, tmp_path: Path
+) -> None:
+    gateway = await start_gateway("good", poll_interval_seconds=0.2)
     mended = tmp_path / "mended"
     load_body = f"""
         import pathlib
         if not pathlib.Path({str(mended)!r}).exists():
             raise RuntimeError("not mended yet")
     """
-    bad = live.add(live.saved.save("return ['mended'] * len(model_input)", load=load_body))
-    mark = live.server.mark()
-    live.promote(bad)
+    bad = gateway.add(gateway.saved.save("return ['mended'] * len(model_input)", load=load_body))
+    gateway.promote(bad)
+    gateway.watcher.start()
 
-    live.server.wait_for("reload_failed", since=mark, count=2, failed_version=f"v{bad}")
+    await log.wait_for("reload_failed", count=2, failed_version=f"v{bad}")
     mended.touch()
-    live.server.wait_swapped(bad, since=mark, trigger="watcher")
+    await log.wait_for("model_swapped", new_version=f"v{bad}", trigger="watcher")
 
-    failures = live.server.find("reload_failed", mark, failed_version=f"v{bad}")
+    failures = log.find("reload_failed", failed_version=f"v{bad}")
     assert [event["retry_in_seconds"] for event in failures] == [1.0, 2.0]
-    assert len(live.server.find("version_moved", mark)) == 1
-
-
-def test_a_machine_without_a_descriptor_to_spare_fails_the_reload_and_nothing_else(
-    live: Live,
-) -> None:
-    version = live.serve("good")
-    server, mark = live.server, live.server.mark()
-    gateway = psutil.Process(server.pid)
-    soft, hard = gateway.rlimit(psutil.RLIMIT_NOFILE)
-    # The limit is a bound on the numbers of new descriptors: one that is free is left, for the
-    # request.
-    open_now = {int(path.name) for path in Path(f"/proc/{server.pid}/fd").iterdir()}
-    _one_left, bound = islice((n for n in count() if n not in open_now), 2)
-    gateway.rlimit(psutil.RLIMIT_NOFILE, (bound, hard))
-    try:
-        answer = server.reload()
-    finally:
-        gateway.rlimit(psutil.RLIMIT_NOFILE, (soft, hard))
-
-    assert answer.status == 500
-    assert "start" in answer.json["message"]
-    assert answer.json["old_version"] == f"v{version}"
-    failure = server.wait_for("reload_failed", since=mark, trigger="manual")
-    assert (failure["phase"], failure["serving_version"]) == ("start", f"v{version}")
-    assert server.predict(TEXT_REQUEST).version == version
-    # At worst the fork server was hit as well; then it is started again.
-    wait_until(lambda: server.reload().status == 200, "a reload works again")
+    assert len(log.find("version_moved")) == 1

@@ -3,26 +3,29 @@
 import os
 import shutil
 import signal
-from pathlib import Path
 
-from tests.conftest import StartServer
+from tests.conftest import Connect, StartGateway
+from tests.support.log import Log
 from tests.support.models import TEXT_REQUEST, SavedModels
 
 
-def test_a_version_whose_files_are_gone_is_fetched_again(
-    start_server: StartServer, saved: SavedModels
+async def test_a_version_whose_files_are_gone_is_fetched_again(
+    start_gateway: StartGateway, connect: Connect, saved: SavedModels, log: Log
 ) -> None:
-    server = start_server(str(saved.saying("one")))
-    server.wait_healthy()
-    (release,) = server.release_directories()
-    (worker,) = server.worker_pids()
+    gateway = await start_gateway(model_uri=str(saved.saying("one")))
+    await gateway.watcher.poll()
+    client = await connect(gateway)
+    (release,) = gateway.release_directories()
+    (worker,) = await client.worker_pids()
 
     shutil.rmtree(release)
     os.kill(worker, signal.SIGKILL)
 
-    server.wait_for("worker_replaced", old_pid=worker)
-    assert server.predict(TEXT_REQUEST).json == {"predictions": ["one"]}
-    shutil.rmtree(Path(release).parent)
-    assert server.reload().status == 200
-    assert server.predict(TEXT_REQUEST).json == {"predictions": ["one"]}
-    assert all(path.stat().st_mode & 0o077 == 0 for path in server.scratch.glob("mlflow-server-*"))
+    await log.wait_for("worker_replaced", old_pid=worker)
+    assert (await client.predict(TEXT_REQUEST)).json == {"predictions": ["one"]}
+    shutil.rmtree(release.parent)
+    assert (await client.reload()).status == 200
+    assert (await client.predict(TEXT_REQUEST)).json == {"predictions": ["one"]}
+    directories = list(gateway.scratch.glob("mlflow-server-*"))
+    assert len(directories) == 1
+    assert all(path.stat().st_mode & 0o077 == 0 for path in directories)

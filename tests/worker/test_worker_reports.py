@@ -3,9 +3,7 @@
 import json
 import math
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import mlflow.pyfunc
 import pandas as pd
@@ -14,11 +12,9 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
 from server.worker import strict_json
-from tests.conftest import StartServer
-from tests.support.live import Live
-from tests.support.models import SavedModels
-from tests.support.registry import Registry
-from tests.support.server import Server
+from tests.conftest import Connect, StartGateway
+from tests.support.gateway import Client, Gateway
+from tests.support.log import Log
 
 NUMBER = ModelSignature(inputs=Schema([ColSpec(DataType.double, "x")]))
 
@@ -36,121 +32,86 @@ set_model(Model())
 """
 
 
-CONFIGURED = """
-from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel
-
-class Model(PythonModel):
-    def predict(self, context, model_input: list[str], params=None):
-        return [context.model_config["word"]]
-
-set_model(Model())
-"""
-
-
 @pytest.fixture(scope="module")
-def live(
-    tmp_path_factory: pytest.TempPathFactory, registry: Registry, saved: SavedModels
-) -> Iterator[Live]:
-    """A server that remembers no requests: the models here don't take the same."""
-    registry.create("reports")
-    registry.promote("reports", registry.add("reports", saved.saying("first")))
-    server = Server(
-        tmp_path_factory.mktemp("reports"),
-        MODEL_URI="models:/reports/Production",
-        MLFLOW_TRACKING_URI=registry.uri,
-        REHEARSAL_REQUESTS="0",
-    )
-    server.wait_healthy()
-    yield Live(server, registry, "reports", saved)
-    server.close()
+async def gateway(start_gateway: StartGateway) -> Gateway:
+    """A gateway that remembers no requests: the models here don't take the same."""
+    return await start_gateway("first", rehearsal_requests=0)
 
 
-def save(code: str, directory: Path, **options: Any) -> Path:
-    """Save the model that a module sets."""
-    module = directory / "module.py"
-    module.write_text(code)
-    path = directory / "model"
-    with warnings.catch_warnings(action="ignore"):
-        mlflow.pyfunc.save_model(
-            str(path), python_model=str(module), pip_requirements=["mlflow"], **options
-        )
-    return path
-
-
-def test_an_example_with_missing_values_does_not_keep_a_model_from_serving(live: Live) -> None:
-    live.serve(
-        live.saved.save(
+async def test_an_example_with_missing_values_does_not_keep_a_model_from_serving(
+    client: Client, gateway: Gateway
+) -> None:
+    await gateway.serve(
+        gateway.saved.save(
             "return model_input['x'].fillna(-1.0).tolist()",
             signature=NUMBER,
             input_example=pd.DataFrame({"x": [math.nan, 2.5]}),
         )
     )
+    description = (await client.get("/openapi.json")).json
     (example,) = (
         media["example"]
-        for media in live.server.get("/openapi.json")
-        .json["paths"]["/invocations"]["post"]["requestBody"]["content"]
-        .values()
+        for media in description["paths"]["/invocations"]["post"]["requestBody"]["content"].values()
         if "example" in media
     )
     assert example["dataframe_split"]["data"] == [[None], [2.5]]
 
 
 @pytest.mark.parametrize("example", ['{"inputs": [1e999]}', '{"inputs": [%s]}' % ("9" * 400)])
-def test_an_example_that_other_parsers_refuse_does_not_keep_a_model_from_serving(
-    live: Live, example: str
+async def test_an_example_that_other_parsers_refuse_does_not_keep_a_model_from_serving(
+    gateway: Gateway, example: str
 ) -> None:
-    path = live.saved.save(
+    path = gateway.saved.save(
         "return ['fine'] * len(model_input)", signature=None, input_example=["text"]
     )
     (path / "serving_input_example.json").write_text(example)
-    live.serve(path)
+    await gateway.serve(path)
 
 
-def test_why_a_model_fails_is_told_whatever_characters_it_says_it_in(live: Live) -> None:
-    bad = live.add(
-        live.saved.save(
+async def test_why_a_model_fails_is_told_whatever_characters_it_says_it_in(
+    gateway: Gateway, log: Log
+) -> None:
+    bad = gateway.add(
+        gateway.saved.save(
             "return ['never'] * len(model_input)",
             load="raise RuntimeError('half an emoji: \\ud83d.')",
             input_example=None,
         )
     )
-    mark = live.server.mark()
-    live.promote(bad)
-    failure = live.server.wait_for("reload_failed", since=mark, failed_version=f"v{bad}")
+    gateway.promote(bad)
+    await gateway.watcher.poll()
+    (failure,) = log.find("reload_failed", failed_version=f"v{bad}")
     assert failure["phase"] == "load"
     assert failure["error"] == "RuntimeError: half an emoji: \\ud83d."
 
 
-def test_why_a_model_fails_is_told_when_its_error_can_t_be_printed(live: Live) -> None:
-    bad = live.add(
-        live.saved.save(
+async def test_why_a_model_fails_is_told_when_its_error_can_t_be_printed(
+    gateway: Gateway, log: Log
+) -> None:
+    bad = gateway.add(
+        gateway.saved.save(
             "return ['never'] * len(model_input)",
             load="raise type('Odd', (Exception,), {'__str__': lambda self: 1 / 0})()",
             input_example=None,
         )
     )
-    mark = live.server.mark()
-    live.promote(bad)
-    failure = live.server.wait_for("reload_failed", since=mark, failed_version=f"v{bad}")
+    gateway.promote(bad)
+    await gateway.watcher.poll()
+    (failure,) = log.find("reload_failed", failed_version=f"v{bad}")
     assert (failure["phase"], failure["error"]) == ("load", "Odd")
 
 
-def test_a_chat_model_is_served(tmp_path: Path, start_server: StartServer) -> None:
-    server = start_server(str(save(CHAT, tmp_path)))
-    server.wait_healthy()
-    answer = server.predict({"messages": [{"role": "user", "content": "hello"}]})
+async def test_a_chat_model_is_served(
+    tmp_path: Path, start_gateway: StartGateway, connect: Connect
+) -> None:
+    module, path = tmp_path / "module.py", tmp_path / "model"
+    module.write_text(CHAT)
+    with warnings.catch_warnings(action="ignore"):
+        mlflow.pyfunc.save_model(str(path), python_model=str(module), pip_requirements=["mlflow"])
+    client = await connect(await start_gateway(path))
+    answer = await client.predict({"messages": [{"role": "user", "content": "hello"}]})
     assert answer.status == 200
     assert answer.json["choices"][0]["message"]["content"] == "HELLO"
-
-
-def test_a_model_gets_the_configuration_that_mlflow_s_server_would_give_it(
-    tmp_path: Path, start_server: StartServer
-) -> None:
-    path = save(CONFIGURED, tmp_path, model_config={"word": "saved"})
-    server = start_server(str(path), SERVING_MODEL_CONFIG=json.dumps({"word": "configured"}))
-    server.wait_healthy()
-    assert server.predict({"inputs": ["text"]}).json == {"predictions": ["configured"]}
 
 
 def test_values_that_strict_parsers_refuse_are_replaced() -> None:
