@@ -16,6 +16,7 @@ from pytest_aiohttp import AiohttpClient
 from structlog.testing import capture_logs
 
 from server.processes.forkserver import ForkServer
+from tests.support.events import has_its_fields
 from tests.support.gateway import Client, Gateway, Listener, running
 from tests.support.live import Live
 from tests.support.log import Log
@@ -162,9 +163,10 @@ async def client(gateway: Gateway, connect: Connect) -> Client:
 
 @pytest.fixture
 def log() -> Iterator[Log]:
-    """What gateways log during the test."""
+    """What gateways log during the test; each event must have its fields."""
     with capture_logs() as events:
         yield Log(events)
+    assert [event for event in events if not has_its_fields(event)] == []
 
 
 class StartServer(Protocol):

@@ -1,7 +1,6 @@
 """The log: its events and their fields, and all that others print, as JSON."""
 
 import os
-import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -9,33 +8,13 @@ from datetime import UTC, datetime
 from tests.conftest import StartServer
 from tests.support.events import EVERY_LINE, FIELDS
 from tests.support.live import Live
-from tests.support.load import load
-from tests.support.models import TEXT_REQUEST, SavedModels
+from tests.support.models import SavedModels
 from tests.support.registry import Registry
 from tests.support.server import REPOSITORY, Server
 from tests.support.waiting import wait_until
 
 # That every line is JSON and every event has its fields is checked when a server is closed, for
 # each server of each test.
-
-
-def test_a_promotion_is_told_from_its_discovery_to_the_retirement(live: Live) -> None:
-    old, new = live.serve("old"), live.add("new")
-    server, mark = live.server, live.server.mark()
-    live.promote(new)
-    retired = server.wait_for("release_retired", since=mark, version=f"v{old}")
-
-    moved, swapped = server.find("version_moved", mark), server.find("model_swapped", mark)
-    assert len(moved) == len(swapped) == 1
-    assert (moved[0]["old_version"], moved[0]["new_version"]) == (f"v{old}", f"v{new}")
-    swap = swapped[0]
-    assert (swap["old_version"], swap["new_version"]) == (f"v{old}", f"v{new}")
-    assert (swap["trigger"], swap["version_changed"]) == ("watcher", True)
-    assert 0 < swap["load_seconds"] < 60
-    assert swap["rehearsed"] >= 1
-    assert 0 <= retired["seconds"] < 30
-    order = [server.events.index(e) for e in (moved[0], swap, retired)]
-    assert order == sorted(order)
 
 
 def wait_for_polls(server: Server, count: int) -> None:
@@ -57,65 +36,6 @@ def test_nothing_is_logged_while_the_version_stays(live: Live) -> None:
     wait_for_polls(server, 4)
     assert server.find("model_swapped", mark) == []
     assert [e.fields for e in server.events[mark:] if e["event"] != "worker_output"] == []
-
-
-def test_a_stage_that_nothing_holds_is_told_once_and_the_last_version_serves_on(
-    live: Live,
-) -> None:
-    version = live.serve("last")
-    server, mark = live.server, live.server.mark()
-    live.registry.archive(live.name, version)
-    missing = server.wait_for("version_missing", since=mark)
-    assert (missing["serving_version"], missing["level"]) == (f"v{version}", "warning")
-    wait_for_polls(server, 4)
-
-    assert server.info()["watcher"]["last_outcome"] == "missing"
-    assert server.predict(TEXT_REQUEST).version == version
-    assert server.get("/health").status == 200
-    assert len(server.find("version_missing", mark)) == 1
-
-    # Back in its stage, it is the version that serves already; gone again, that is told again.
-    live.promote(version)
-    wait_until(lambda: server.info()["watcher"]["last_outcome"] == "unchanged", "a poll found it")
-    live.registry.archive(live.name, version)
-    server.wait_for("version_missing", since=mark, count=2)
-    assert server.find("model_swapped", mark) == []
-
-
-async def test_a_worker_that_dies_is_told_and_replaced_without_a_failed_request(
-    live: Live,
-) -> None:
-    version = live.serve("durable")
-    server, mark = live.server, live.server.mark()
-    pid = server.worker_pids()[0]
-    async with load(server.url, TEXT_REQUEST, clients=8) as clients:
-        await clients.answered(20)
-        os.kill(pid, signal.SIGKILL)
-        await clients.answered(20)
-    exited = server.wait_for("worker_exited", since=mark)
-    replaced = server.wait_for("worker_replaced", since=mark)
-    assert clients.failures == []
-    assert (exited["version"], exited["pid"], exited["signal"]) == (f"v{version}", pid, "SIGKILL")
-    assert replaced["version"] == f"v{version}"
-    assert server.worker_pids() == [replaced["pid"]]
-    assert server.get("/health").status == 200
-
-
-def test_an_exit_code_is_told_where_there_was_one(live: Live) -> None:
-    body = """
-        import os
-        if "die" in list(model_input["text"]):
-            os._exit(7)
-        return ["alive"] * len(model_input)
-    """
-    version = live.serve(live.saved.save(body))
-    mark = live.server.mark()
-    answer = live.server.predict({"instances": ["die"]})
-    assert answer.status == 500
-    assert set(answer.json) == {"error_code", "message"}
-    exited = live.server.wait_for("worker_exited", since=mark, version=f"v{version}")
-    assert exited["exit_code"] == 7
-    assert live.server.predict(TEXT_REQUEST).json == {"predictions": ["alive"]}
 
 
 # Only for this one request: a version is tried with others before it serves.
@@ -198,28 +118,6 @@ def test_a_model_cannot_forge_an_event(live: Live) -> None:
     # It is still heard, and still serves.
     assert server.predict(forge).status == 200
     server.wait_for("worker_output", since=mark, message="the last line", count=2, seconds=10)
-
-
-def test_a_model_that_raises_is_logged_under_the_request_id(live: Live) -> None:
-    body = """
-        if "bad" in list(model_input["text"]):
-            raise ValueError("this word is not in the vocabulary")
-        return ["good"] * len(model_input)
-    """
-    version = live.serve(live.saved.save(body))
-    mark = live.server.mark()
-    answer = live.server.predict({"instances": ["bad"]}, {"X-Request-ID": "request-of-mine"})
-
-    assert answer.status == 400
-    assert answer.json == {
-        "error_code": "BAD_REQUEST",
-        "message": "this word is not in the vocabulary",
-    }
-    event = live.server.wait_for("prediction_failed", since=mark)
-    assert (event["request_id"], event["level"]) == ("request-of-mine", "error")
-    assert event["version"] == f"v{version}"
-    assert "Traceback (most recent call last)" in event["exception"]
-    assert "ValueError: this word is not in the vocabulary" in event["exception"]
 
 
 def test_every_line_says_when_how_grave_what_and_of_which_model(live: Live) -> None:

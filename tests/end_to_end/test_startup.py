@@ -10,7 +10,7 @@ import pytest
 from server.settings import Settings
 from tests.conftest import StartServer
 from tests.support.models import TEXT_REQUEST, SavedModels
-from tests.support.registry import HttpRegistry, Registry
+from tests.support.registry import HttpRegistry
 from tests.support.server import REPOSITORY, Server
 from tests.support.tracking import TrackingServer
 from tests.support.waiting import wait_until
@@ -66,44 +66,6 @@ def test_it_comes_up_without_a_registry_and_serves_once_there_is_one(
     assert (swap["old_version"], swap["version_changed"]) == (None, True)
     assert server.predict(TEXT_REQUEST).version == "1"
     assert len(server.find("registry_unreachable")) == 1
-
-
-def test_it_comes_up_with_an_empty_stage_and_serves_what_is_promoted(
-    registry: Registry, model_name: str, saved: SavedModels, start_server: StartServer
-) -> None:
-    registry.create(model_name)
-    bad = registry.add(model_name, saved.save("return []", load="raise OSError('no weights')"))
-    good = registry.add(model_name, saved.saying("good"))
-    server = start_server(f"models:/{model_name}/Production")
-
-    server.wait_for("version_missing")
-    wait_until(lambda: "Production" in reason(server), "the reason is known")
-    check_that_it_refuses(server)
-    answer = server.reload()
-    assert (answer.status, answer.json["old_version"]) == (404, None)
-
-    # A first version that will not load is the same story.
-    registry.promote(model_name, bad)
-    server.wait_for("reload_failed", failed_version=f"v{bad}", trigger="startup")
-    wait_until(lambda: "no weights" in reason(server), "the reason is known")
-    check_that_it_refuses(server)
-
-    registry.promote(model_name, good)
-    server.wait_swapped(good, trigger="startup")
-    assert server.predict(TEXT_REQUEST).version == good
-    assert len(server.find("version_missing")) == 1
-
-
-def test_with_the_watcher_off_it_still_finds_its_first_model(
-    registry: Registry, model_name: str, saved: SavedModels, start_server: StartServer
-) -> None:
-    registry.create(model_name)
-    version = registry.add(model_name, saved.saying("one"))
-    server = start_server(f"models:/{model_name}@production", POLL_INTERVAL_SECONDS="0")
-    server.wait_for("version_missing")
-    registry.point(model_name, "production", version)
-    server.wait_swapped(version, trigger="startup")
-    assert server.info()["watcher"]["enabled"] is False
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

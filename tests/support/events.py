@@ -32,8 +32,13 @@ _EITHER = {"worker_exited": {"exit_code", "signal"}}
 
 def is_complete(line: Mapping[str, Any]) -> bool:
     """Whether a line of the log has the fields that every line has, and those of its event."""
-    event = line["event"]
-    either = _EITHER.get(event)
-    return line.keys() >= EVERY_LINE | FIELDS.get(event, set()) and (
-        either is None or len(either & line.keys()) == 1
+    return line.keys() >= EVERY_LINE and has_its_fields(line)
+
+
+def has_its_fields(event: Mapping[str, Any]) -> bool:
+    """Whether an event has the fields that go with its name."""
+    name = event["event"]
+    either = _EITHER.get(name)
+    return event.keys() >= FIELDS.get(name, set()) and (
+        either is None or len(either & event.keys()) == 1
     )
