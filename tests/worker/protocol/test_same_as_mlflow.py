@@ -1,19 +1,16 @@
-"""The same requests get the same answers from a real `mlflow models serve` and from this server."""
+"""The same requests get the same answers from MLflow's own server and from this one."""
 
-import contextlib
+import asyncio
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterable
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 import pytest
@@ -21,8 +18,9 @@ from mlflow.models import ModelSignature
 from mlflow.types import ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import ColSpec, DataType
 
-from tests.support.registry import Registry
-from tests.support.server import REPOSITORY, Server
+from tests.conftest import Connect, StartGateway
+from tests.support.gateway import Gateway
+from tests.support.server import REPOSITORY
 from tests.worker.protocol import models
 from tests.worker.protocol.conftest import Save
 from tests.worker.protocol.support import JSON, columns, tensor
@@ -47,92 +45,102 @@ MODELS: dict[str, tuple[type, ModelSignature | None]] = {
 }
 
 
-class MlflowServer:
-    """An `mlflow models serve` of one model, in a process group of its own."""
+# What `mlflow models serve` runs under uvicorn (mlflow/pyfunc/scoring_server/app.py), for several
+# models in one process: importing MLflow takes seconds. Says the ports once it listens on them.
+SCORING_SERVERS = """
+import asyncio, json, socket, sys
+import uvicorn
+from mlflow.pyfunc.scoring_server import init, load_model_with_mlflow_config
 
-    def __init__(self, model: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
-        command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(model)]
-        command += ["-p", str(self._port), "--env-manager", "local"]
-        # `serve` looks for uvicorn on the path.
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+async def serve(paths):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in paths]
+    apps = [init(load_model_with_mlflow_config(path)) for path in paths]
+    print(json.dumps([s.getsockname()[1] for s in sockets]), flush=True)
+    servers = [uvicorn.Server(uvicorn.Config(app, log_level="critical")) for app in apps]
+    await asyncio.gather(*(server.serve([s]) for server, s in zip(servers, sockets)))
+
+asyncio.run(serve(sys.argv[1:]))
+"""
+
+
+class MlflowServers:
+    """MLflow's own server of each of these models, all in one process."""
+
+    def __init__(self, models: Iterable[Path]) -> None:
         self._process = subprocess.Popen(
-            command,
-            env=os.environ | {"PYTHONPATH": str(REPOSITORY), "PATH": path},
-            stdout=subprocess.DEVNULL,
+            [sys.executable, "-c", SCORING_SERVERS, *map(str, models)],
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
         )
 
-    def wait(self, seconds: float) -> None:
-        """Wait until it answers."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            assert self._process.poll() is None, "mlflow models serve ended"
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/ping", timeout=5):
-                    return
-            except OSError:
-                time.sleep(0.2)
-        raise TimeoutError
-
-    def post(self, body: bytes, content_type: str) -> tuple[int, bytes]:
-        """Return the status and the body of its answer."""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self._port}/invocations", body, {"Content-Type": content_type}
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
-                return response.status, response.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read()
+    def ports(self) -> list[int]:
+        """Where each of them listens, as soon as they do."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "MLflow's server ended"
+        ports: list[int] = json.loads(line)
+        return ports
 
     def stop(self) -> None:
-        """End the process and its children."""
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        """End the process."""
+        with self._process:
+            self._process.kill()
 
 
-Both = tuple[MlflowServer, Server]
+def post(port: int, body: bytes, content_type: str) -> tuple[int, bytes]:
+    """Return the status and the body of MLflow's answer."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/invocations", body, {"Content-Type": content_type}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
 
 
-@pytest.fixture(scope="session")
-def served(
-    save: Save, registry: Registry, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Both]]:
-    """Every model of `MODELS`, served by MLflow and by this server."""
+@pytest.fixture(scope="module")
+async def served(
+    save: Save, start_gateway: StartGateway
+) -> AsyncIterator[dict[str, tuple[int, Gateway]]]:
+    """Every model of `MODELS`, served by MLflow, whose port it is, and by this server."""
     paths = {name: save(*model) for name, model in MODELS.items()}
-    with contextlib.ExitStack() as ends:
-        both: dict[str, Both] = {}
-        for name, path in paths.items():
-            theirs = MlflowServer(path)
-            ends.callback(theirs.stop)
-            ours = Server(
-                tmp_path_factory.mktemp(name),
-                MODEL_URI=str(path),
-                MLFLOW_TRACKING_URI=registry.uri,
-            )
-            ends.callback(ours.close)
-            both[name] = (theirs, ours)
-        for theirs, ours in both.values():
-            theirs.wait(120)
-            ours.wait_healthy(120)
-        yield both
+    theirs = MlflowServers(paths.values())
+    try:
+        gateways = [await start_gateway(model_uri=str(path)) for path in paths.values()]
+        for gateway in gateways:
+            await gateway.watcher.poll()
+        ports = await asyncio.to_thread(theirs.ports)
+        yield dict(zip(paths, zip(ports, gateways, strict=True), strict=True))
+    finally:
+        theirs.stop()
 
 
-def assert_same_answer(both: Both, body: bytes, content_type: str = JSON) -> None:
-    """Assert that status and answer agree, NaN and infinities aside, which are null here."""
-    theirs, ours = both
-    status, expected = theirs.post(body, content_type)
-    answer = ours.predict(body, {"Content-Type": content_type})
-    assert answer.status == status, (expected[:300], answer.body[:300])
-    document = strict(answer.body)
-    if status == 200:
-        # As text, 1, 1.0 and true differ.
-        assert json.dumps(document) == json.dumps(json.loads(expected, parse_constant=_null))
+class SameAnswer(Protocol):
+    """Asserts that the status and the answer of the model with this name agree, NaN and infinities
+    aside, which are null here."""
+
+    async def __call__(self, name: str, body: bytes, content_type: str = JSON) -> None: ...
+
+
+@pytest.fixture
+def same_answer(served: dict[str, tuple[int, Gateway]], connect: Connect) -> SameAnswer:
+    """Asks both."""
+
+    async def same_answer(name: str, body: bytes, content_type: str = JSON) -> None:
+        port, gateway = served[name]
+        status, expected = await asyncio.to_thread(post, port, body, content_type)
+        ours = await connect(gateway)
+        answer = await ours.predict(body, {"Content-Type": content_type})
+        assert answer.status == status, (expected[:300], answer.body[:300])
+        document = strict(answer.body)
+        if status == 200:
+            # As text, 1, 1.0 and true differ.
+            assert json.dumps(document) == json.dumps(json.loads(expected, parse_constant=_null))
+
+    return same_answer
 
 
 def _null(_word: str) -> None:
@@ -188,8 +196,8 @@ ROWS: list[dict[str, Any]] = [
         {"prompt": "x", "a": 1, "b": 0.5, "c": "x"},
     ],
 )
-def test_columns(served: dict[str, Both], document: Any) -> None:
-    assert_same_answer(served["columns"], json.dumps(document).encode())
+async def test_columns(same_answer: SameAnswer, document: Any) -> None:
+    await same_answer("columns", json.dumps(document).encode())
 
 
 @pytest.mark.parametrize(
@@ -205,8 +213,8 @@ def test_columns(served: dict[str, Both], document: Any) -> None:
         {"dataframe_records": [{"x": 0.1, "y": 2.5}]},
     ],
 )
-def test_tensor(served: dict[str, Both], document: Any) -> None:
-    assert_same_answer(served["tensor"], json.dumps(document).encode())
+async def test_tensor(same_answer: SameAnswer, document: Any) -> None:
+    await same_answer("tensor", json.dumps(document).encode())
 
 
 @pytest.mark.parametrize(
@@ -220,8 +228,8 @@ def test_tensor(served: dict[str, Both], document: Any) -> None:
         {"instances": ["x"], "params": None},
     ],
 )
-def test_params(served: dict[str, Both], document: Any) -> None:
-    assert_same_answer(served["params"], json.dumps(document).encode())
+async def test_params(same_answer: SameAnswer, document: Any) -> None:
+    await same_answer("params", json.dumps(document).encode())
 
 
 @pytest.mark.parametrize(
@@ -242,8 +250,8 @@ def test_params(served: dict[str, Both], document: Any) -> None:
         {"input": ["a", "b"]},
     ],
 )
-def test_no_signature(served: dict[str, Both], document: Any) -> None:
-    assert_same_answer(served["nothing"], json.dumps(document).encode())
+async def test_no_signature(same_answer: SameAnswer, document: Any) -> None:
+    await same_answer("nothing", json.dumps(document).encode())
 
 
 @pytest.mark.parametrize(
@@ -261,8 +269,8 @@ def test_no_signature(served: dict[str, Both], document: Any) -> None:
         b"\xff",
     ],
 )
-def test_odd_json(served: dict[str, Both], body: bytes) -> None:
-    assert_same_answer(served["nothing"], body)
+async def test_odd_json(same_answer: SameAnswer, body: bytes) -> None:
+    await same_answer("nothing", body)
 
 
 @pytest.mark.parametrize(
@@ -277,20 +285,20 @@ def test_odd_json(served: dict[str, Both], body: bytes) -> None:
         "application/xml",
     ],
 )
-def test_content_types(served: dict[str, Both], content_type: str) -> None:
-    assert_same_answer(served["nothing"], b'{"instances": [1]}', content_type)
+async def test_content_types(same_answer: SameAnswer, content_type: str) -> None:
+    await same_answer("nothing", b'{"instances": [1]}', content_type)
 
 
 # MLflow refuses every CSV for the other signatures: one has dates, the other is a tensor.
 @pytest.mark.parametrize("name", ["params", "nothing"])
 @pytest.mark.parametrize("csv", ["text,b\nx,0.5\ny,\n", "b\n1\n", "", 'text\n"x'])
-def test_csv(served: dict[str, Both], name: str, csv: str) -> None:
-    assert_same_answer(served[name], csv.encode(), "text/csv")
+async def test_csv(same_answer: SameAnswer, name: str, csv: str) -> None:
+    await same_answer(name, csv.encode(), "text/csv")
 
 
 @pytest.mark.parametrize("name", ["columns", "nothing"])
-def test_parquet(served: dict[str, Both], name: str) -> None:
+async def test_parquet(same_answer: SameAnswer, name: str) -> None:
     file = BytesIO()
     pd.DataFrame(ROWS, index=[3, 4]).to_parquet(file)
-    assert_same_answer(served[name], file.getvalue(), "application/vnd.apache.parquet")
-    assert_same_answer(served[name], b"PAR1", "application/vnd.apache.parquet")
+    await same_answer(name, file.getvalue(), "application/vnd.apache.parquet")
+    await same_answer(name, b"PAR1", "application/vnd.apache.parquet")
