@@ -16,6 +16,7 @@ from pytest_aiohttp import AiohttpClient
 from structlog.testing import capture_logs
 
 from server.processes.forkserver import ForkServer
+from server.settings import Settings
 from tests.support.events import has_its_fields
 from tests.support.gateway import Client, Gateway, Listener, running
 from tests.support.live import Live
@@ -91,7 +92,7 @@ def fork_server(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Ite
     with os.fdopen(readable, "rb") as source, log.open("wb") as target:
         reader = threading.Thread(target=shutil.copyfileobj, args=(source, target))
         reader.start()
-        fork_server = ForkServer(writable, ("pandas",))
+        fork_server = ForkServer(writable, Settings.model_fields["preload"].default)
         yield fork_server
         fork_server.stop()
         os.close(writable)

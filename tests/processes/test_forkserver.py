@@ -6,19 +6,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from pathlib import Path
 
+import psutil
 import pytest
 
 from server.processes.forkserver import ForkServer
+from tests.conftest import StartGateway
+from tests.support.gateway import Client, Gateway
 from tests.support.live import Live
 from tests.support.load import load
-from tests.support.models import TEXT_REQUEST, SavedModels
-from tests.support.registry import Registry
-from tests.support.server import REPOSITORY, Server
+from tests.support.log import Log
+from tests.support.models import TEXT_REQUEST
+from tests.support.server import REPOSITORY
 
 # Each is done only for one request: a version is tried with many before it serves.
 USES = {
@@ -57,58 +59,51 @@ USES = {
 
 
 @pytest.fixture(scope="module")
-def usual(
-    tmp_path_factory: pytest.TempPathFactory, registry: Registry, saved: SavedModels
-) -> Iterator[Live]:
-    """A server with the preloads that it has by default, scikit-learn among them."""
-    registry.create("usual")
-    server = Server(
-        tmp_path_factory.mktemp("usual"),
-        MODEL_URI="models:/usual/Production",
-        MLFLOW_TRACKING_URI=registry.uri,
-        PRELOAD="",
-    )
-    live = Live(server, registry, "usual", saved)
-    live.serve("first")
-    yield live
-    server.close()
+async def gateway(start_gateway: StartGateway) -> Gateway:
+    """A gateway that serves some version: the fork server has imported what it preloads."""
+    return await start_gateway("first")
 
 
-def test_the_fork_server_holds_one_thread(usual: Live) -> None:
-    assert usual.server.fork_server().num_threads() == 1
+def threads() -> int:
+    """How many threads the tests' fork server holds."""
+    pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    return psutil.Process(pid).num_threads()
+
+
+def test_the_fork_server_holds_one_thread(gateway: Gateway) -> None:
+    assert threads() == 1
 
 
 @pytest.mark.parametrize("use", USES)
-def test_a_worker_may_use(usual: Live, use: str) -> None:
+async def test_a_worker_may_use(client: Client, gateway: Gateway, log: Log, use: str) -> None:
     only_if_asked = """
         if "use" not in list(model_input["text"]):
             return ["unused"] * len(model_input)
     """
-    version = usual.serve(usual.saved.save(only_if_asked + USES[use]))
+    version = await gateway.serve(gateway.saved.save(only_if_asked + USES[use]))
     for _ in range(3):
-        answer = usual.server.predict({"instances": ["use"]})
+        answer = await client.predict({"instances": ["use"]})
         assert (answer.status, answer.version) == (200, version), answer.body
-    assert usual.server.fork_server().num_threads() == 1
+    assert threads() == 1
     # Whatever it used, it can be ended.
-    (pid,) = usual.server.worker_pids()
-    mark = usual.server.mark()
-    usual.serve("next")
-    usual.server.wait_for("release_retired", since=mark, version=f"v{version}", seconds=10)
-    assert not Path(f"/proc/{pid}").exists()
+    (pid,) = await client.worker_pids()
+    await gateway.serve("next")
+    await log.wait_for("release_retired", version=f"v{version}", seconds=10)
+    assert not psutil.pid_exists(pid)
 
 
 @pytest.mark.faults
 async def test_a_fork_server_that_dies_is_started_again_without_a_failed_request(
-    usual: Live,
+    live: Live,
 ) -> None:
-    await asyncio.to_thread(usual.serve, "before")
-    server = usual.server
+    await asyncio.to_thread(live.serve, "before")
+    server = live.server
     old = server.fork_server()
     mark = server.mark()
     async with load(server.url, TEXT_REQUEST, clients=4) as clients:
         await clients.answered(10)
         os.kill(old.pid, signal.SIGKILL)
-        await asyncio.to_thread(usual.serve, "after")
+        await asyncio.to_thread(live.serve, "after")
         await clients.answered(10)
     assert clients.failures == []
     assert server.fork_server().pid != old.pid
@@ -116,11 +111,13 @@ async def test_a_fork_server_that_dies_is_started_again_without_a_failed_request
     assert server.find("model_swapped", mark)
 
 
-def test_the_gateway_never_imports_what_models_need(usual: Live) -> None:
-    libraries = Path(f"/proc/{usual.server.pid}/maps").read_text()
+def test_the_gateway_never_imports_what_models_need(live: Live) -> None:
+    libraries = Path(f"/proc/{live.server.pid}/maps").read_text()
     for name in ("pandas", "numpy", "pyarrow", "sklearn", "mlflow"):
         assert f"/{name}/" not in libraries
-    assert Path(f"/proc/{usual.server.fork_server().pid}/maps").read_text().count("/pandas/")
+    fork_server = live.server.fork_server()
+    assert fork_server.num_threads() == 1
+    assert Path(f"/proc/{fork_server.pid}/maps").read_text().count("/pandas/")
 
 
 def test_the_gateways_modules_import_none_of_what_models_need() -> None:
@@ -144,17 +141,16 @@ def test_what_runs_in_the_worker_imports_nothing_of_the_gateway() -> None:
     assert found.stdout.strip() == "[]"
 
 
-def test_starting_a_process_leaves_the_exit_code_of_another_to_its_owner() -> None:
-    with Path(os.devnull).open("w") as output:
-        fork_server = ForkServer(output.fileno(), ())
-        killed = fork_server.start_process(time.sleep, (60,), "killed")
-        killed.kill()
-        assert wait([killed.sentinel], timeout=30)
+def test_starting_a_process_leaves_the_exit_code_of_another_to_its_owner(
+    fork_server: ForkServer,
+) -> None:
+    killed = fork_server.start_process(time.sleep, (60,), "killed")
+    killed.kill()
+    assert wait([killed.sentinel], timeout=30)
 
-        other = fork_server.start_process(time.sleep, (0,), "other")
+    other = fork_server.start_process(time.sleep, (0,), "other")
 
-        assert forkserver.read_signed(killed.sentinel) == -signal.SIGKILL
-        other.join()
-        killed.close()
-        other.close()
-        fork_server.stop()
+    assert forkserver.read_signed(killed.sentinel) == -signal.SIGKILL
+    other.join()
+    killed.close()
+    other.close()

@@ -12,7 +12,6 @@ import pytest
 
 from tests.conftest import StartServer
 from tests.support.models import SavedModels
-from tests.support.registry import Registry
 from tests.support.server import ended
 from tests.support.waiting import wait_until
 
@@ -89,40 +88,35 @@ def test_what_is_to_be_kept_is_left_alone(parent: subprocess.Popen[str]) -> None
     assert (child.is_running(), orphan.is_running()) == (True, False)
 
 
-@pytest.mark.parametrize("daemon", [False, True], ids=["child", "orphan"])
 def test_what_a_model_started_ends_with_its_worker_when_the_gateway_is_killed(
-    registry: Registry,
-    model_name: str,
-    saved: SavedModels,
-    start_server: StartServer,
-    tmp_path: Path,
-    daemon: bool,
+    saved: SavedModels, start_server: StartServer, tmp_path: Path
 ) -> None:
-    pid_file = tmp_path / "pid"
-    command = (
-        f"setsid sleep 300 & echo $! > {pid_file}"
-        if daemon
-        else f"echo $$ > {pid_file}; exec sleep 300"
-    )
+    child, orphan = pid_files = [tmp_path / name for name in ("child", "orphan")]
     load = f"""
         import subprocess
-        subprocess.Popen(["sh", "-c", {command!r}], start_new_session=True)
+        for command in (
+            "echo $$ > {child}; exec sleep 300",
+            "setsid sleep 300 & echo $! > {orphan}",
+        ):
+            subprocess.Popen(["sh", "-c", command], start_new_session=True)
     """
-    registry.create(model_name)
     path = saved.save("return ['fine'] * len(model_input)", load=load, input_example=None)
-    registry.promote(model_name, registry.add(model_name, path))
-    server = start_server(f"models:/{model_name}/Production")
+    server = start_server(str(path))
     server.wait_healthy()
-    started = psutil.Process(
-        int(wait_until(lambda: pid_file.exists() and pid_file.read_text(), "started"))
-    )
+    started = [psutil.Process(written_in(file)) for file in pid_files]
     (worker,) = map(psutil.Process, server.worker_pids())
 
     server.signal(signal.SIGKILL)
     server.wait_exit()
 
     try:
-        wait_until(lambda: ended([worker, started]), "all have ended", 10)
+        wait_until(lambda: ended([worker, *started]), "all have ended", 10)
     finally:
-        if started.is_running():
-            started.kill()
+        for process in started:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def written_in(file: Path) -> int:
+    """The process id in a file, when it is there."""
+    return int(wait_until(lambda: file.exists() and file.read_text(), f"{file.name} is started"))
