@@ -133,7 +133,7 @@ def test_mlflow_that_refuses_its_clients_is_not_healthy(stack: Stack) -> None:
     ).strip()
     ask = "import urllib.request as r; r.urlopen('http://mlflow:5000/health', timeout=5)"
     try:
-        wait_until(lambda: succeeds(refusing, "python", "-c", ask), "its /health says OK", 60)
+        wait_until(lambda: succeeds(refusing, "python", "-c", ask), "its /health says OK", 180)
         assert not succeeds(refusing, *stack.health_check("mlflow"))
     finally:
         docker("rm", "--force", refusing)
