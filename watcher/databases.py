@@ -25,6 +25,8 @@ _SECRETS = re.compile(
     r"(?<=[?&])([^=&]*(?:pass|pwd|secret|token|odbc_connect)[^=&]*)=[^&]*", re.IGNORECASE
 )
 
+_REPAIR = "restore a backup, or make the database anew"
+
 _ready: set[tuple[str, bool]] = set()
 
 
@@ -87,11 +89,14 @@ def _problem(utils: Any, engine: "Engine", same_revision: bool) -> str | None:
     if revision == newest and has_all_tables:
         return None
     if revision in older:
-        return f"the database is of an older MLflow: take a backup, and {upgrade} to migrate it"
+        return (
+            f"the database is of an older MLflow: take a backup, and {upgrade} to migrate it (if "
+            f"a table exists already, that was broken off before: {_REPAIR})"
+        )
     if revision in (None, newest):
         return (
-            f"the database {database} lacks tables: it is being set up, or that was broken off; "
-            "then restore it from a backup, or make it anew"
+            f"the database {database} lacks tables: it is being set up, or that was broken off: "
+            f"{_REPAIR}"
         )
     return (
         f"the database {database} is of a newer MLflow than {mlflow.__version__}, which is "
