@@ -1,6 +1,5 @@
 """Fixtures that start worker processes of models, without a gateway."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -14,10 +13,10 @@ StartWorker: TypeAlias = Callable[[Path], Worker]
 
 
 @pytest.fixture(scope="module")
-def start_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartWorker]:
+def start_worker(
+    fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StartWorker]:
     """Starts a worker process that serves the model saved at a path."""
-    log = os.open(tmp_path_factory.mktemp("forkserver") / "log", os.O_WRONLY | os.O_CREAT)
-    fork_server = ForkServer(log, ())
     workers: list[Worker] = []
 
     def start(path: Path) -> Worker:
@@ -27,5 +26,3 @@ def start_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartWork
     yield start
     for worker in workers:
         worker.stop()
-    fork_server.stop()
-    os.close(log)
