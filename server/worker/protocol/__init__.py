@@ -71,7 +71,7 @@ class Protocol:
         parameters.
 
         Raises:
-            InvalidInput, MlflowException: one of them can't be converted.
+            InvalidInput, Misfit, MlflowException: one of them can't be converted.
         """
         (one, checked), (other, other_checked) = map(self._inputs.build, (left, right))
         return checked == other_checked and alike(one, other)

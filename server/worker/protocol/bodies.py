@@ -1,17 +1,20 @@
 """From a body's bytes to JSON values and data frames."""
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from io import BytesIO, StringIO
 from typing import Any
 
 import orjson
 import pandas as pd
-from mlflow.types import DataType, Schema
+from mlflow.types import DataType
 from pyarrow import parquet
 
 from .errors import InvalidInput, describe
 from .memory import at_most
+from .signature import Column
+from .values import binary, dates
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -19,6 +22,9 @@ PARQUET = "application/vnd.apache.parquet"
 
 _MOST_PARQUET_CELLS = 20_000_000
 _MOST_PARQUET_BYTES = 1 << 29
+
+# What pandas reads missing values into, where numpy has none.
+_NULLABLE = {DataType.boolean: "boolean", DataType.integer: "Int32", DataType.long: "Int64"}
 
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
 _LONG = b"0" * 19
@@ -95,27 +101,45 @@ def _has_long_integer(body: bytes) -> bool:
     return False
 
 
-def read_csv(body: bytes, schema: Schema | None) -> pd.DataFrame:
-    """Return the frame in a CSV body, its columns in the types of the schema.
+def read_csv(body: bytes, columns: Mapping[Any, Column]) -> pd.DataFrame:
+    """Return the frame in a CSV body, its columns in the types of the signature's.
 
     Raises:
-        InvalidInput: the body isn't CSV, or a column does not hold what the schema says.
+        InvalidInput: the body isn't CSV, or a column does not hold what the signature says.
     """
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
         raise _not_utf8(error) from None
-    types = _column_types(schema)
-    dates = {name for name, type_ in types.items() if type_ is DataType.datetime}
-    # read_csv refuses datetime64 as a dtype, so dates are read as text and converted.
-    dtypes = {name: type_.to_pandas() for name, type_ in types.items() if name not in dates}
+    types = {name: column for name, column in columns.items() if isinstance(column.type, DataType)}
     try:
-        frame = pd.read_csv(StringIO(text), dtype=dtypes)
-        for name in dates.intersection(frame.columns):
-            frame[name] = pd.to_datetime(frame[name])
+        frame = pd.read_csv(
+            StringIO(text), dtype={name: _csv_dtype(column) for name, column in types.items()}
+        )
+        for name in types.keys() & {*frame.columns}:
+            if types[name].type is DataType.datetime:
+                frame[name] = _dates(frame[name])
+            elif types[name].type is DataType.binary:
+                frame[name] = frame[name].map(binary, na_action="ignore").astype(object)
     except Exception as error:
         raise InvalidInput(f"body is not valid CSV for this model: {describe(error)}") from error
     return frame
+
+
+def _csv_dtype(column: Column) -> Any:
+    if column.type is DataType.datetime:
+        # read_csv refuses datetime64.
+        return str
+    dtype = column.type.to_pandas()
+    return dtype if column.required else _NULLABLE.get(column.type, dtype)
+
+
+def _dates(texts: "pd.Series[Any]") -> Any:
+    try:
+        return dates(texts)
+    except ValueError:
+        # Nanoseconds, which JSON has as numbers.
+        return pd.to_datetime(pd.to_numeric(texts))
 
 
 def read_parquet(body: bytes) -> pd.DataFrame:
@@ -149,13 +173,6 @@ def _parquet_cells(body: bytes) -> int:
         table = parquet.ParquetFile(BytesIO(body), pre_buffer=False).read(use_threads=False)
         cells: int = table.num_rows * table.num_columns
         return cells
-
-
-def _column_types(schema: Schema | None) -> dict[str | int, DataType]:
-    if schema is None:
-        return {}
-    specs = zip(schema.input_names(), schema.inputs, strict=True)
-    return {name: spec.type for name, spec in specs if isinstance(spec.type, DataType)}
 
 
 def _not_utf8(error: UnicodeDecodeError) -> InvalidInput:

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from mlflow.types import DataType, Schema
+from mlflow.types import DataType
 
+from .signature import Column, InputSignature
 from .tables import Kind, Layout, columns_of, kind_of
-
-# What pandas makes of text: `str` from pandas 3, `object` before.
-_TEXT: Any = pd.Series(["text"]).dtype
+from .values import TEXT, own_array
 
 # Python's own arrays of these types take what MLflow converts alike in every format (numbers and
 # booleans), and refuse strings, nulls, floats for an integer, and integers that are too large.
@@ -41,18 +40,24 @@ class FrameBuilder:
     MLflow converts and copies such a frame column by column, and twice: when it parses the input
     (mlflow/utils/proto_json_utils.py, `convert_data_type` for some formats,
     `cast_df_types_according_to_schema` for the others) and when it enforces the schema
-    (mlflow/models/utils.py, `_enforce_schema`). The outcome is the same.
+    (mlflow/models/utils.py, `_enforce_schema`). The outcome is the same, but for what `values`
+    says.
     """
 
-    def __init__(self, schema: Schema) -> None:
-        # An unnamed column goes by its place.
-        self._names: tuple[Any, ...] = tuple(schema.input_names())
-        self._index = pd.Index(self._names)
-        self._types: dict[Any, Any] = dict(zip(self._names, schema.input_types(), strict=True))
-        self._required = frozenset(schema.required_input_names())
+    def __init__(self, signature: InputSignature) -> None:
+        self._signature = signature
+        self._columns = signature.columns
+        self._names = tuple(self._columns)
+        self._index = signature.index_of(self._names)
+        self._types = {name: column.type for name, column in self._columns.items()}
+        self._required = frozenset(signature.required)
 
     def build(self, table: Any, layout: Layout) -> pd.DataFrame | None:
-        """Return the frame, or `None` where MLflow's way is needed, to convert or to refuse."""
+        """Return the frame, or `None` where MLflow's way is needed, to convert or to refuse.
+
+        Raises:
+            Misfit: a value can't be converted.
+        """
         names = layout.columns or self._names
         present = frozenset(names)
         wanted = tuple(filter(present.__contains__, self._names))
@@ -67,7 +72,7 @@ class FrameBuilder:
         self, table: Any, orient: str, names: tuple[Any, ...], wanted: tuple[Any, ...]
     ) -> pd.DataFrame:
         # A copy, because a model may give it a name.
-        index = self._index.view() if wanted == self._names else pd.Index(wanted)
+        index = self._index.view() if wanted == self._names else self._signature.index_of(wanted)
         types = [self._types[name] for name in wanted]
         uniform = types[0] in _ARRAY_CODES and len({*types}) == 1
         if uniform and orient == "rows" and names == wanted:
@@ -78,7 +83,7 @@ class FrameBuilder:
         if uniform:
             with suppress(TypeError):
                 return _of_block(_block(types[0], values), index)
-        arrays = [*map(_array, types, values)]
+        arrays = [*map(_array, map(self._columns.__getitem__, wanted), values)]
         if len(arrays) == 1:
             return pd.DataFrame(arrays[0], columns=index, copy=False)
         frame = pd.DataFrame(dict(enumerate(arrays)))
@@ -100,13 +105,17 @@ def _of_block(block: Any, index: "pd.Index[Any]") -> pd.DataFrame:
     return pd.DataFrame(np.ascontiguousarray(block).T, columns=index, copy=False)
 
 
-def _array(type_: DataType, values: Sequence[Any]) -> Any:
+def _array(column: Column, values: Sequence[Any]) -> Any:
     """Make one column; raises `TypeError` where only MLflow knows how."""
+    type_ = column.type
     if type_ in _ARRAY_CODES:
         with suppress(TypeError):
             return _block(type_, [values])[0]
-    if kind_of(values) not in _FITTING.get(type_, ()):
+    if kind_of(values) in _FITTING.get(type_, ()):
+        if type_ is DataType.string:
+            return pd.array(values, dtype=TEXT)
+        return np.array(values, dtype=type_.to_numpy())
+    array = own_array(column, values)
+    if array is None:
         raise TypeError
-    if type_ is DataType.string:
-        return pd.array(values, dtype=_TEXT)
-    return np.array(values, dtype=type_.to_numpy())
+    return array

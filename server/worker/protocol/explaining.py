@@ -1,17 +1,16 @@
 """Which value of a refused input does not fit, in words for the client."""
 
-import base64
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from mlflow.types import DataType
 
 from .errors import presentable
 from .parsing import FORMATS, SPLIT, Request, json_type
-from .signature import InputSignature
+from .signature import Column, InputSignature
+from .values import binary, dates, is_null
 
 
 def explain(request: Request, signature: InputSignature) -> str | None:
@@ -21,18 +20,19 @@ def explain(request: Request, signature: InputSignature) -> str | None:
         A message with the column, its type, the row and the value; `None` if what is wrong isn't
         a value of a column of scalars.
     """
-    types = signature.scalar_columns
-    if types is None or request.format not in FORMATS:
+    declared = signature.scalar_columns
+    if declared is None or request.format not in FORMATS:
         return None
-    for name, values in _columns(request, tuple(types)):
-        if not isinstance(name, str) or name not in types:
+    for name, values in _columns(request, tuple(declared)):
+        if not isinstance(name, str) or name not in declared:
             continue
-        row = _first_misfit(values, types[name])
+        column = declared[name]
+        row = _first_misfit(values, column)
         if row is not None:
-            takes = _TYPES[types[name]]
+            takes = _TYPES[column.type]
             return f"column '{name}' takes {takes}; row {row} has {_written(values[row])}"
-    if len(types) > 1 and request.format != SPLIT and _holds_lists(request.payload):
-        return f"rows that are lists must hold {len(types)} values each, one for each column"
+    if len(declared) > 1 and request.format != SPLIT and _holds_lists(request.payload):
+        return f"rows that are lists must hold {len(declared)} values each, one for each column"
     return None
 
 
@@ -69,30 +69,32 @@ def _columns(request: Request, names: tuple[str, ...]) -> Iterator[tuple[Any, Se
         yield names[0], payload
 
 
-def _first_misfit(values: Sequence[Any], type_: DataType) -> int | None:
+def _first_misfit(values: Sequence[Any], column: Column) -> int | None:
     """Find the first value that can't be converted, by halves: there may be a million."""
-    if _convert(values, type_):
+    if _convert(values, column):
         return None
     start, end = 0, len(values)
     while end - start > 1:
         middle = (start + end) // 2
-        if _convert(values[start:middle], type_):
+        if _convert(values[start:middle], column):
             start = middle
         else:
             end = middle
     # Dates may each be well written, and yet not in one format.
-    return None if _convert(values[start:end], type_) else start
+    return None if _convert(values[start:end], column) else start
 
 
-def _convert(values: Sequence[Any], type_: DataType) -> bool:
+def _convert(values: Sequence[Any], column: Column) -> bool:
+    if not column.required:
+        values = [value for value in values if not is_null(value)]
     try:
-        if type_ is DataType.datetime:
-            pd.to_datetime(list(values))
-        elif type_ is DataType.binary:
+        if column.type is DataType.datetime:
+            dates(values)
+        elif column.type is DataType.binary:
             for value in values:
-                base64.decodebytes(value.encode())
-        elif type_ is not DataType.string:
-            return np.array(values, dtype=type_.to_numpy()).ndim == 1
+                binary(value)
+        elif column.type is not DataType.string:
+            return np.array(values, dtype=column.type.to_numpy()).ndim == 1
     except Exception:
         return False
     return True

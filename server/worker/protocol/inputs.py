@@ -9,6 +9,7 @@ from mlflow.pyfunc.scoring_server import infer_and_parse_data
 from mlflow.types import DataType
 from mlflow.types.schema import TensorSpec
 
+from .columns import ColumnBuilder
 from .dataframes import FrameBuilder
 from .errors import InvalidInput, describe
 from .parsing import FORMATS, INPUTS, INSTANCES, SPLIT, Request
@@ -31,13 +32,17 @@ class InputBuilder:
     def __init__(self, signature: InputSignature) -> None:
         schema: Any = signature.schema
         self._schema = schema
+        self._labelled = bool(signature.labels)
         self._as_it_is = signature.from_type_hint
         self._frames: FrameBuilder | None = None
+        self._columns: ColumnBuilder | None = None
         self._tensor: TensorSpec | None = None
         if schema is None or signature.from_type_hint:
             return
-        if all(isinstance(type_, DataType) for type_ in schema.input_types()):
-            self._frames = FrameBuilder(schema)
+        if signature.columns:
+            self._columns = ColumnBuilder(signature)
+            if all(isinstance(type_, DataType) for type_ in schema.input_types()):
+                self._frames = FrameBuilder(signature)
         elif schema.is_tensor_spec() and not schema.has_input_names():
             (tensor,) = schema.inputs
             self._tensor = tensor if tensor.type.kind in _NUMBERS else None
@@ -46,26 +51,46 @@ class InputBuilder:
         """Return the model's input, and whether it is as the schema's enforcement would leave it.
 
         Raises:
-            InvalidInput, MlflowException: the payload can't be converted.
+            InvalidInput, Misfit, MlflowException: the payload can't be converted.
         """
         if request.format not in FORMATS:
-            return request.payload, False
+            return self._of_frame(request.payload)
         if self._as_it_is:
             # The model gets this very value. One that changes its input and then fails must not
             # spoil it for the requests that were merged into this one.
             return copy.deepcopy(request.payload) if request.merge_key else request.payload, False
-        layout = request.layout
-        if layout is not None and self._frames is not None:
-            frame = self._frames.build(request.table, layout)
-            if frame is not None:
-                if request.format == SPLIT and request.payload.get("index") is not None:
-                    frame.index = pd.Index(request.payload["index"])
-                return frame, True
+        frame = self._frame(request)
+        if frame is not None:
+            return frame, True
         if self._tensor is not None and _is_list(request):
             return _array(request.payload, self._tensor), False
         if request.size > _SMALL_BODY and request.format in _TENSOR_FORMATS:
             _refuse_huge_text_arrays(request.payload)
-        return infer_and_parse_data({request.format: request.payload}, self._schema), False
+        if self._columns is not None:
+            frame = self._columns.of_json(request.format, request.payload)
+            if frame is not None:
+                return frame, True
+        data = infer_and_parse_data({request.format: request.payload}, self._schema)
+        if self._columns is not None and self._labelled:
+            return self._columns.labelled(data), True
+        return data, False
+
+    def _of_frame(self, payload: Any) -> tuple[Any, bool]:
+        frame = None
+        if self._columns is not None and isinstance(payload, pd.DataFrame):
+            frame = self._columns.of_frame(payload)
+        return (payload, False) if frame is None else (frame, True)
+
+    def _frame(self, request: Request) -> pd.DataFrame | None:
+        """Return the frame if it can be made in one step."""
+        if request.layout is None or self._frames is None:
+            return None
+        frame = self._frames.build(request.table, request.layout)
+        if frame is not None and request.format == SPLIT:
+            index = request.payload.get("index")
+            if index is not None:
+                frame.index = pd.Index(index)
+        return frame
 
 
 def _is_list(request: Request) -> bool:

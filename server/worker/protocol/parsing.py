@@ -21,6 +21,8 @@ FORMATS = frozenset({SPLIT, RECORDS, INSTANCES, INPUTS})
 # Larger ones take long to parse and predict by themselves, and would hold up their neighbours.
 _LARGEST_MERGED_BODY = 64 * 1024
 
+_NUMBERS = frozenset({int, float})
+
 _EXPECTED = (
     f"body must be a JSON object with exactly one of '{SPLIT}', '{RECORDS}', '{INSTANCES}' "
     f"and '{INPUTS}'"
@@ -65,7 +67,7 @@ def parse(content_type: str, body: bytes, signature: InputSignature) -> Request:
     if media == JSON:
         return _parse_json(body, signature)
     if media == CSV:
-        frame = read_csv(body, signature.schema)
+        frame = read_csv(body, signature.columns)
         return Request("csv", frame, None, len(frame), None)
     frame = read_parquet(body)
     return Request("parquet", frame, None, len(frame), None)
@@ -83,6 +85,9 @@ def _parse_json(body: bytes, signature: InputSignature) -> Request:
     payload = _with_columns(format_, document[format_], signature.scalar_columns)
     params = document.get("params")
     layout = _layout(format_, payload) if plain else None
+    if layout is None and format_ == SPLIT and signature.named:
+        payload = _with_text_for_names(payload)
+        layout = _layout(format_, payload) if plain else None
     merge_key = None
     if layout is not None and signature.stackable and len(body) <= _LARGEST_MERGED_BODY:
         merge_key = _merge_key(format_, payload, layout, params)
@@ -131,6 +136,14 @@ def _are_rows(table: Any, width: int) -> bool:
     if type(table) is not list or not table or type(table[0]) is not list:
         return False
     return {*map(type, table)} == {list} and {*map(len, table)} == {width}
+
+
+def _with_text_for_names(payload: Any) -> Any:
+    """Write names of columns that are numbers as text, as which they stand in all other formats."""
+    names = payload.get("columns") if type(payload) is dict else None
+    if type(names) is not list or _NUMBERS.isdisjoint(map(type, names)):
+        return payload
+    return {**payload, "columns": [str(name) if type(name) in _NUMBERS else name for name in names]}
 
 
 def _layout(format_: str, payload: Any) -> Layout | None:

@@ -1,58 +1,128 @@
 """What a model's signature says about its input, looked up once."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import pandas as pd
 from mlflow.pyfunc import PyFuncModel
-from mlflow.types import DataType, Schema
+from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import TensorSpec
+
+
+class Column(NamedTuple):
+    """A column of a signature.
+
+    Attributes:
+        type: A `DataType`, or MLflow's array, object, map or any.
+        required: Whether every input must have it, without missing values.
+    """
+
+    type: Any
+    required: bool
 
 
 @dataclass(frozen=True, slots=True)
 class InputSignature:
     """The input side of a model's signature.
 
+    JSON and CSV have text for names, so columns go by it everywhere but in the frame that the
+    model gets: a signature of `DataFrame(ndarray)` names them with the integers 0, 1, 2.
+
     Attributes:
-        schema: The columns or tensors, `None` if the model declares none.
+        schema: The columns, named with text, or the tensors; `None` if the model declares none.
+        columns: The columns in order, an unnamed one by its place; empty if there are only tensors.
+        labels: What the signature itself calls the columns, where that isn't text; else empty.
         param_names: The names of the parameters that it declares.
         from_type_hint: The signature comes from a type hint of `predict`; MLflow then hands the
             JSON under `inputs` on as it is, and validates it inside `predict`.
-        scalar_columns: The type of each column, if the columns are named and hold scalars.
+        scalar_columns: Each column, if they are named and hold scalars, in the order that rows
+            without names have them in.
         stackable: Rows are converted one by one, so that those of several requests may be
             stacked without changing what the model gets for each.
     """
 
     schema: Schema | None
+    columns: dict[Any, Column]
+    labels: dict[str, Any]
     param_names: frozenset[str]
     from_type_hint: bool
-    scalar_columns: dict[str, DataType] | None
+    scalar_columns: dict[str, Column] | None
     stackable: bool
 
     @classmethod
     def of(cls, model: PyFuncModel) -> "InputSignature":
         """Read the signature of a loaded model."""
         metadata: Any = model.metadata
-        schema: Schema | None = metadata.get_input_schema()
+        declared: Schema | None = metadata.get_input_schema()
+        labels = _labels(declared)
+        schema = _named_with_text(declared) if declared and labels else declared
+        columns = _columns(schema)
         params = metadata.get_params_schema()
         from_type_hint: bool = metadata._is_signature_from_type_hint()
         return cls(
             schema=schema,
+            columns=columns,
+            labels=labels,
             param_names=frozenset(spec.name for spec in params.params) if params else frozenset(),
             from_type_hint=from_type_hint,
-            scalar_columns=_scalar_columns(schema),
+            scalar_columns=_scalar_columns(columns, labels),
             stackable=_stackable(schema, from_type_hint),
         )
 
+    @property
+    def named(self) -> bool:
+        """Whether the columns have names, all of them text."""
+        return bool(self.columns) and all(isinstance(name, str) for name in self.columns)
 
-def _scalar_columns(schema: Schema | None) -> dict[str, DataType] | None:
-    if schema is None:
+    @property
+    def required(self) -> list[Any]:
+        """The names of the columns that every input must have."""
+        return [name for name, column in self.columns.items() if column.required]
+
+    def index_of(self, names: Iterable[Any]) -> "pd.Index[Any]":
+        """Return the labels of columns, as the model knows them."""
+        index: pd.Index[Any] = pd.Index([self.labels.get(name, name) for name in names])
+        return index
+
+
+def _labels(schema: Schema | None) -> dict[str, Any]:
+    """Return the names that aren't text by their text, unless that is the name of another."""
+    if schema is None or schema.is_tensor_spec():
+        return {}
+    names = [spec.name for spec in schema.inputs if isinstance(spec.name, (str, int, float))]
+    labels = dict(zip(map(str, names), names, strict=True))
+    if len(labels) != len(schema.inputs) or all(isinstance(name, str) for name in names):
+        return {}
+    return labels
+
+
+def _named_with_text(schema: Schema) -> Schema:
+    specs: list[Any] = schema.inputs
+    return Schema([ColSpec(spec.type, str(spec.name), spec.required) for spec in specs])
+
+
+def _columns(schema: Schema | None) -> dict[Any, Column]:
+    if schema is None or schema.is_tensor_spec():
+        return {}
+    names = [place if spec.name is None else spec.name for place, spec in enumerate(schema.inputs)]
+    # Those of several levels are lists, which MLflow finds in no input.
+    if any(isinstance(name, list) for name in names):
+        return {}
+    columns = (Column(spec.type, spec.required) for spec in schema.inputs)
+    return dict(zip(names, columns, strict=True))
+
+
+def _scalar_columns(columns: dict[Any, Column], labels: dict[str, Any]) -> dict[str, Column] | None:
+    if not columns or not all(
+        isinstance(name, str) and isinstance(column.type, DataType)
+        for name, column in columns.items()
+    ):
         return None
-    types = {
-        spec.name: spec.type
-        for spec in schema.inputs
-        if spec.name is not None and isinstance(spec.type, DataType)
-    }
-    return types if len(types) == len(schema.inputs) else None
+    places = [*map(str, range(len(columns)))]
+    # A frame made of rows without names calls its columns 0, 1, 2.
+    in_place = bool(labels) and labels.keys() == {*places}
+    return {name: columns[name] for name in places} if in_place else columns
 
 
 def _stackable(schema: Schema | None, from_type_hint: bool) -> bool:
@@ -63,5 +133,5 @@ def _converts_row_by_row(spec: Any) -> bool:
     if isinstance(spec, TensorSpec):
         return bool(spec.shape) and spec.shape[0] == -1
     # mlflow/models/utils.py: `_enforce_schema` may take a whole list for one cell of an array,
-    # object, map or any. pandas reads all dates of a column in the format of the first.
+    # object, map or any. pandas reads some dates of a column in the format of the first.
     return isinstance(spec.type, DataType) and spec.type is not DataType.datetime

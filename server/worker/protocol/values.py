@@ -1,0 +1,155 @@
+"""Values that MLflow's scoring server refuses in some formats, or spoils in others.
+
+Dates with a zone, base64 and nulls in optional columns become the same column in every format:
+
+- A date-time with a zone is taken as UTC, which is what MLflow does in `instances` and `inputs`; it
+  refuses it elsewhere, and in all but these two takes only the format of the first row.
+- Binary values are base64 (https://mlflow.org/docs/latest/ml/model/signatures), which MLflow
+  decodes in `dataframe_split` and `dataframe_records` only.
+- A null in an optional column stays one. MLflow refuses it among integers and binary values, and
+  makes `False` of it among booleans and "None" among the strings of `instances` and `inputs`.
+"""
+
+import base64
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from mlflow.types import DataType
+
+from .signature import Column
+
+# What pandas makes of text: `str` from pandas 3, `object` before.
+TEXT: Any = pd.Series(["text"]).dtype
+
+_NULLS = frozenset({type(None), float})
+_DATES = frozenset({str, *_NULLS})
+_INTEGERS = frozenset({DataType.integer, DataType.long})
+
+
+class Misfit(Exception):
+    """A value does not fit the type of its column; the message says why."""
+
+
+def own_array(column: Column, values: Sequence[Any]) -> Any | None:
+    """Return a column's values as the model gets them, `None` where MLflow's way is right.
+
+    Args:
+        column: The column in the signature.
+        values: JSON values, one for each row.
+
+    Raises:
+        Misfit: one of them can't be converted.
+    """
+    if not isinstance(column.type, DataType):
+        return None
+    types = frozenset(map(type, values))
+    if column.type is DataType.datetime:
+        # Numbers are left to MLflow, which takes integers as nanoseconds in every format.
+        strings = str in types or types == {type(None)}
+        return _told(dates, values) if strings and types <= _DATES else None
+    nulls = [*map(is_null, values)] if not types.isdisjoint(_NULLS) and not column.required else []
+    if column.type is DataType.binary:
+        return _told(_binary, values, nulls)
+    if column.type not in _FITTING or not any(nulls):
+        return None
+    present = [value for value, null in zip(values, nulls, strict=True) if not null]
+    if not _FITTING[column.type].issuperset(map(type, present)):
+        return None
+    if column.type in _INTEGERS:
+        return _told(_integers, column.type, present, nulls)
+    kept = iter(present if column.type is DataType.string else map(bool, present))
+    array = _objects([None if null else next(kept) for null in nulls])
+    return pd.array(array, dtype=TEXT) if column.type is DataType.string and present else array
+
+
+def own_series(column: Column, series: "pd.Series[Any]") -> Any | None:
+    """Return a column of a frame that a client sent as the model gets it, `None` where MLflow's
+    way is right.
+
+    Raises:
+        Misfit: a value can't be converted.
+    """
+    if column.type is DataType.datetime:
+        zoned = isinstance(series.dtype, pd.DatetimeTZDtype)
+        texts = series.dtype.kind == "O" and any(isinstance(value, str) for value in series)
+        return _told(dates, series) if zoned or texts else None
+    nulls = series.isna()
+    if column.required or not nulls.any() or not isinstance(column.type, DataType):
+        return None
+    values = series.astype(object).where(~nulls, None).tolist()
+    if column.type in (DataType.float, DataType.double) and nulls.all():
+        return np.array(values, dtype=column.type.to_numpy())
+    # Text and bytes are what they are in these formats, and NaN stands for the nulls.
+    as_it_is = column.type in (DataType.string, DataType.binary)
+    return None if as_it_is else own_array(column, values)
+
+
+# What stands beside the nulls of an optional column. JSON made of a column of floats has 1.0 for 1.
+_FITTING: dict[Any, frozenset[type]] = {
+    DataType.boolean: frozenset({bool, int, float}),
+    DataType.integer: frozenset({int, float}),
+    DataType.long: frozenset({int, float}),
+    DataType.string: frozenset({str}),
+}
+
+
+def is_null(value: Any) -> bool:
+    """Tell whether a JSON value stands for a missing one: null or NaN."""
+    return value is None or (type(value) is float and value != value)
+
+
+def dates(values: Iterable[Any]) -> Any:
+    """Return dates written in ISO 8601, each in its own way, as an array of `datetime64[ns]`.
+
+    A date-time with a zone is converted to UTC, one without is taken as it is. Other ways of
+    writing dates are taken where pandas knows them, all in the format of the first.
+
+    Raises:
+        ValueError: pandas can't read one, or it is beyond the years 1678 to 2261.
+    """
+    values = list(values)
+    try:
+        index = pd.to_datetime(values, utc=True, format="ISO8601")
+    except ValueError:
+        index = pd.to_datetime(values, utc=True)
+    return index.tz_localize(None).as_unit("ns").to_numpy(copy=True)
+
+
+def binary(value: str) -> bytes:
+    """Decode base64 as MLflow does.
+
+    Raises:
+        ValueError: it isn't base64.
+    """
+    return base64.decodebytes(value.encode())
+
+
+def _binary(values: Sequence[Any], nulls: Sequence[bool]) -> Any:
+    nulls = nulls or [False] * len(values)
+    pairs = zip(values, nulls, strict=True)
+    return _objects([None if null else binary(value) for value, null in pairs])
+
+
+def _integers(type_: DataType, present: Sequence[Any], nulls: Sequence[bool]) -> Any:
+    """Make floats with NaN for nulls, as pandas does, of integers that stay what they are."""
+    np.array(present, dtype=type_.to_numpy())
+    if any(int(float(value)) != value for value in present):
+        raise ValueError("beside nulls it takes whole numbers of up to 2**53")
+    array = np.full(len(nulls), np.nan)
+    array[~np.array(nulls)] = present
+    return array
+
+
+def _objects(values: Sequence[Any]) -> Any:
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+def _told(convert: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return convert(*args)
+    except (AttributeError, OverflowError, TypeError, ValueError) as error:
+        raise Misfit(str(error)) from error

@@ -1,0 +1,343 @@
+"""Dates, bytes and nulls: the model gets the same of them in whichever format they come."""
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+import pytest
+from mlflow.types.schema import Array, DataType
+
+from server.worker.protocol import Protocol
+from tests.worker.protocol.conftest import Load, Serve
+from tests.worker.protocol.describing import description
+from tests.worker.protocol.models import Describes, Echo
+from tests.worker.protocol.support import JSON, columns, documents, mlflows_answer
+from tests.worker.protocol.test_csv import CSV
+from tests.worker.protocol.test_merging import assert_merges
+from tests.worker.protocol.test_parquet import PARQUET, parquet
+from tests.worker.protocol.workers import Served
+
+Table = dict[str, list[Any]]
+
+# How the column is made that stands beside the one in question: here, or by MLflow, as integers
+# for floats are.
+COMPANIONS: dict[str, Any] = {"double": 0.5, "float": 1}
+
+
+def forms(table: Table) -> Iterator[Any]:
+    """Yield the JSON documents that hold a table, one with an index of the client's own, too."""
+    yield from documents(table).values()
+    split = documents(table)["split"]["dataframe_split"]
+    yield {"dataframe_split": {**split, "index": [*"xyz"[: len(split["data"])]]}}
+
+
+def csv(table: Table) -> bytes:
+    """Return a table as CSV."""
+    return pd.DataFrame(table, dtype=object).to_csv(index=False).encode()
+
+
+def seen(answer: Any) -> Any:
+    """Return what the model saw, but for the labels of the rows and the order in memory, which is
+    up to who makes the frame."""
+    return answer | {"index": None, "memory": None}
+
+
+def frame_of(**made: Any) -> Any:
+    """Return what the model sees in a frame of these columns."""
+    return seen(description(pd.DataFrame(made)))
+
+
+def days(*texts: Any) -> Any:
+    """Return a column of dates as the model gets them: without a zone, in nanoseconds."""
+    return pd.to_datetime(pd.Series(texts, dtype=object), format="ISO8601").astype("datetime64[ns]")
+
+
+def assert_same_in_every_format(served: Served, table: Table, expected: Any) -> None:
+    """Assert what the model gets of a table, in each form that JSON has for it and in CSV."""
+    for document in forms(table):
+        assert seen(served.answer(document)) == expected, document
+    assert seen(served.answer_to(csv(table), CSV)) == expected
+
+
+UTC = "2024-05-06T07:08:09"
+
+
+@pytest.mark.filterwarnings("ignore:no explicit representation of timezones")
+@pytest.mark.parametrize("companion", COMPANIONS)
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        ([UTC + "Z", UTC + "Z"], [UTC, UTC]),
+        (["2024-05-06T09:08:09+02:00", "2024-05-06T02:08:09-05:00"], [UTC, UTC]),
+        # JavaScript's `toISOString()`.
+        ([UTC + ".120Z", "2024-12-31T23:59:59.999Z"], [UTC + ".12", "2024-12-31T23:59:59.999"]),
+        ([UTC + ".123456789+00:00"], [UTC + ".123456789"]),
+        ([UTC + "Z", "2024-05-06", "2024-05-06 07:08:09"], [UTC, "2024-05-06", UTC]),
+        (["2024-05-06T07:08", UTC + ".5"], ["2024-05-06T07:08", UTC + ".5"]),
+        (["2024-05-06 12:38:09+0530", UTC + "-00:00"], [UTC, UTC]),
+        (["2024-05-06T01:00:00+02:00", None], ["2024-05-05T23:00", None]),
+        (["2024", "2024-05"], ["2024-01-01", "2024-05-01"]),
+        ([None, None], [None, None]),
+        (["", "NaT"], [None, None]),
+    ],
+)
+def test_dates_are_taken_as_utc_in_every_format(
+    serve: Serve, texts: list[Any], expected: list[Any], companion: str
+) -> None:
+    served = serve(Describes, columns(number=companion, day="datetime"))
+    table = {"number": [COMPANIONS[companion]] * len(texts), "day": texts}
+    numbers = pd.Series(table["number"], dtype=DataType[companion].to_numpy())
+    frame = frame_of(number=numbers, day=days(*expected))
+    assert seen(mlflows_answer(served.model, {"inputs": table})) == frame
+    assert_same_in_every_format(served, table, frame)
+
+
+@pytest.mark.parametrize(
+    ("texts", "day"),
+    [
+        (["Mon, 06 May 2024 09:08:09 +0200"], UTC),
+        (["20240506T070809Z", "20240506T070809Z"], UTC),
+        (["05/06/2024 07:08:09"], UTC),
+        (["2024-05-06 07:08:09 UTC"], UTC),
+        (["20240506"], "2024-05-06"),
+    ],
+)
+def test_dates_that_pandas_knows_are_taken_in_every_format(
+    serve: Serve, texts: list[str], day: str
+) -> None:
+    # MLflow takes them in some formats, and in the others the last for the year 20240506.
+    served = serve(Describes, columns(day="datetime"))
+    assert_same_in_every_format(served, {"day": texts}, frame_of(day=days(*[day] * len(texts))))
+
+
+@pytest.mark.parametrize(
+    "text", ["soon", "2024-13-01", "9999-12-31", "0001-01-01T00:00:00Z", "1714979289000"]
+)
+def test_what_is_no_date_or_beyond_nanoseconds_is_refused(serve: Serve, text: str) -> None:
+    # Of the last three MLflow makes dates of other centuries, in `instances` and `inputs`.
+    served = serve(Describes, columns(number="double", day="datetime"))
+    for document in forms({"number": [0.5, 1.5], "day": ["2024-05-06", text]}):
+        message = served.refusal(document)
+        assert f'takes ISO 8601 dates (datetime); row 1 has a string "{text}"' in message
+
+
+def test_dates_as_nanoseconds(serve: Serve) -> None:
+    served = serve(Describes, columns(day="datetime"))
+    numbers = [1714979289000000000, 1714979289000000001]
+    expected = frame_of(day=days(UTC, UTC + ".000000001"))
+    assert_same_in_every_format(served, {"day": numbers}, expected)
+
+
+def test_dates_with_a_zone_in_parquet(serve: Serve) -> None:
+    served = serve(Describes, columns(number="double", day="datetime"))
+    some: list[Any] = [
+        pd.to_datetime(["2024-05-06T09:08:09+02:00"]),
+        pd.to_datetime([UTC]).tz_localize("UTC").tz_convert("Asia/Kolkata").as_unit("ms"),
+        ["2024-05-06T07:08:09Z"],
+    ]
+    for day in some:
+        body = parquet(pd.DataFrame({"number": [0.5], "day": day}))
+        assert seen(served.answer_to(body, PARQUET)) == frame_of(number=[0.5], day=days(UTC))
+
+
+def test_dates_beside_arrays(serve: Serve) -> None:
+    served = serve(Describes, columns(values=Array(DataType.double), day="datetime"))
+    table: Table = {
+        "values": [[0.5, 1.5], [2.5, 3.5]],
+        "day": ["2024-05-06T07:08:09Z", "2024-05-06"],
+    }
+    naive = table | {"day": [UTC, "2024-05-06T00:00:00"]}
+    for form in ("split", "split with index", "records"):
+        expected: Any = mlflows_answer(served.model, documents(naive)[form])
+        assert seen(served.answer(documents(table)[form])) == seen(expected), form
+
+
+@pytest.mark.parametrize("companion", COMPANIONS)
+@pytest.mark.parametrize(
+    "values", [[b"hello", b"\x00"], [b"", b"\x00\x00"], [bytes(range(256))]], ids=len
+)
+def test_base64_is_decoded_in_every_format(
+    serve: Serve, values: list[bytes], companion: str
+) -> None:
+    served = serve(Describes, columns(number=companion, image="binary"))
+    texts = [base64.encodebytes(value).decode() for value in values]
+    table = {"number": [COMPANIONS[companion]] * len(values), "image": texts}
+    # MLflow decodes it here.
+    expected = seen(mlflows_answer(served.model, documents(table)["split"]))
+    for document in forms(table):
+        assert seen(served.answer(document)) == expected, document
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"inputs": "aGVsbG8="},
+        {"inputs": ["aGVsbG8="]},
+        {"instances": ["aGVsbG8="]},
+        {"instances": [["aGVsbG8="]]},
+        {"dataframe_split": {"data": [["aGVsbG8="]]}},
+    ],
+)
+def test_ways_to_send_one_value_in_base64(serve: Serve, document: Any, named: bool) -> None:
+    served = serve(Describes, columns(image="binary") if named else columns("binary"))
+    expected = description(pd.DataFrame({"image" if named else 0: [b"hello"]}))
+    assert seen(served.answer(document)) == seen(expected)
+
+
+def test_base64_in_csv(serve: Serve) -> None:
+    served = serve(Describes, columns(number="double", image="binary?"))
+    answer = served.answer_to(csv({"number": [0.5, 1.5], "image": ["aGVsbG8=", None]}), CSV)
+    assert seen(answer) == frame_of(number=[0.5, 1.5], image=[b"hello", float("nan")])
+    answer = served.answer_to(csv({"number": [0.5], "image": [None]}), CSV)
+    assert answer["dtypes"] == ["float64", "object"]
+
+
+@pytest.mark.parametrize("value", ["aGVsbG8", "a_-_", 1, None])
+def test_what_is_not_base64_is_refused(serve: Serve, value: Any) -> None:
+    served = serve(Describes, columns(number="double", image="binary"))
+    for document in forms({"number": [0.5, 1.5], "image": ["aGVsbG8=", value]}):
+        assert "takes base64 strings (binary); row 1 has" in served.refusal(document)
+
+
+def _objects(*values: Any) -> Any:
+    return pd.Series(values, dtype=object)
+
+
+def _floats(*values: Any) -> Any:
+    return pd.Series(values, dtype="float64")
+
+
+NAN = float("nan")
+NULLS: list[tuple[str, list[Any], Any]] = [
+    ("integer", [1, None], _floats(1, None)),
+    ("integer", [None], _floats(None)),
+    ("long", [None, 2**53, -1], _floats(None, 2**53, -1)),
+    ("long", [None, None], _floats(None, None)),
+    # What a client has of a column that pandas made floats of.
+    ("long", [1.0, NAN], _floats(1, None)),
+    ("float", [0.5, None], pd.Series([0.5, None], dtype="float32")),
+    ("float", [1, None], pd.Series([1, None], dtype="float32")),
+    ("float", [None, None], pd.Series([None, None], dtype="float32")),
+    ("double", [None, 1], _floats(None, 1)),
+    ("double", [None, None], _floats(None, None)),
+    ("boolean", [True, None], _objects(True, None)),
+    ("boolean", [None, 0], _objects(None, False)),
+    ("boolean", [NAN, True], _objects(None, True)),
+    ("boolean", [None, None], _objects(None, None)),
+    ("string", ["a", None], pd.Series(["a", None])),
+    ("string", ["a", NAN], pd.Series(["a", None])),
+    ("string", [None, None], _objects(None, None)),
+    ("datetime", ["2024-05-06T07:08:09Z", None], days(UTC, None)),
+    ("datetime", [None], days(None)),
+    ("binary", ["aGVsbG8=", None], _objects(b"hello", None)),
+    ("binary", [None, None], _objects(None, None)),
+]
+"""Types of optional columns, values in JSON, and what the model gets of them."""
+
+
+@pytest.mark.parametrize("companion", COMPANIONS)
+@pytest.mark.parametrize(("type_", "values", "column"), NULLS)
+def test_nulls_in_optional_columns_stay_what_they_are(
+    serve: Serve, type_: str, values: list[Any], column: Any, companion: str
+) -> None:
+    served = serve(Describes, columns(number=companion, value=f"{type_}?"))
+    table = {"number": [COMPANIONS[companion]] * len(values), "value": values}
+    numbers = pd.Series(table["number"], dtype=DataType[companion].to_numpy())
+    expected = frame_of(number=numbers, value=column)
+    for document in forms(table):
+        assert seen(served.answer(document)) == expected, document
+    body = parquet(pd.DataFrame({"number": numbers, "value": column}))
+    assert seen(served.answer_to(body, PARQUET)) == expected
+    if type_ not in ("string", "binary"):
+        assert seen(served.answer_to(csv(table), CSV)) == expected
+
+
+@pytest.mark.parametrize(("type_", "values", "column"), NULLS)
+def test_rows_may_lack_the_key_of_an_optional_column(
+    serve: Serve, type_: str, values: list[Any], column: Any
+) -> None:
+    served = serve(Describes, columns(number="double", value=f"{type_}?"))
+    records = [
+        {"number": 0.5, "unknown": 1} | ({"value": value} if value == value else {})
+        for value in values
+    ]
+    for record, value in zip(records, values, strict=True):
+        if value is None:
+            del record["value"], record["unknown"]
+    # Where no row has the key there is no column, as for MLflow.
+    some = {"value": column} if any("value" in record for record in records) else {}
+    expected = frame_of(number=[0.5] * len(values), **some)
+    for format_ in ("dataframe_records", "instances", "inputs"):
+        assert seen(served.answer({format_: records})) == expected, format_
+
+
+def test_rows_may_lack_keys_that_the_model_does_not_know(serve: Serve) -> None:
+    served = serve(Describes, columns(a="long", b="double?"))
+    expected = frame_of(a=[1, 2])
+    for format_ in ("dataframe_records", "instances", "inputs"):
+        assert seen(served.answer({format_: [{"a": 1, "more": "x"}, {"a": 2}]})) == expected
+
+
+@pytest.mark.parametrize("format_", ["dataframe_records", "instances", "inputs"])
+def test_rows_that_lack_the_key_of_a_required_column_are_refused(
+    serve: Serve, format_: str
+) -> None:
+    served = serve(Describes, columns(a="long", b="string?"))
+    served.refusal({format_: [{"a": 1, "b": "x"}, {"b": "y"}]})
+
+
+@pytest.mark.parametrize("value", [2**53 + 1, 1.5, 2**63, "x"])
+def test_what_is_no_integer_beside_a_null_is_refused(serve: Serve, value: Any) -> None:
+    served = serve(Describes, columns(number="double", value="long?"))
+    for document in forms({"number": [0.5, 0.5], "value": [None, value]}):
+        served.refusal(document)
+
+
+def test_optional_columns_without_nulls_in_csv(serve: Serve) -> None:
+    types = {"a": "integer?", "b": "long?", "c": "boolean?", "d": "double?"}
+    served = serve(Describes, columns(**types))
+    table: Table = {"a": [1, -2], "b": [2**53 + 1, 0], "c": [True, False], "d": [0.5, 1.5]}
+    frame = pd.DataFrame(table).astype({"a": "int32"})
+    assert seen(served.answer_to(csv(table), CSV)) == seen(served.model.predict(frame))
+    served.refusal_of(b"b\n1.5\n", CSV)
+    served.refusal_of(b"c\nmaybe\n", CSV)
+
+
+def test_nulls_in_nullable_columns_of_parquet(serve: Serve) -> None:
+    served = serve(Describes, columns(a="long?", b="boolean?", c="double?"))
+    frame = pd.DataFrame({"a": [1, None], "b": [True, None], "c": [0.5, None]})
+    body = parquet(frame.astype({"a": "Int64", "b": "boolean", "c": "Float64"}))
+    expected = frame_of(a=_floats(1, None), b=_objects(True, None), c=_floats(0.5, None))
+    assert seen(served.answer_to(body, PARQUET)) == expected
+
+
+@pytest.mark.parametrize(
+    ("type_", "some"),
+    [
+        ("long?", [[1, None], [None, 2], [3, 4, None]]),
+        ("boolean?", [[True, None], [None, False]]),
+        ("string?", [["a", None], [None, "longer", "b"]]),
+        ("binary?", [["aGVsbG8=", None], [None, "AA=="]]),
+        ("binary", [["aGVsbG8="], ["AA==", ""]]),
+        ("double?", [[None], [None, None]]),
+        ("long?", [[None], [None, None]]),
+        ("string?", [[None], [None, None]]),
+    ],
+)
+def test_requests_with_nulls_merge(load: Load, type_: str, some: list[list[Any]]) -> None:
+    protocol = Protocol(load(Echo, columns(number="double", value=type_)))
+    tables = [{"number": [0.5] * len(values), "value": values} for values in some]
+    for form in ("split", "records", "instances of records", "inputs of columns"):
+        assert_merges(protocol, *(documents(table)[form] for table in tables))
+
+
+def test_requests_with_and_without_nulls_do_not_merge(load: Load) -> None:
+    protocol = Protocol(load(Echo, columns(value="long?")))
+    keys = {
+        protocol.parse(JSON, json.dumps({"instances": values}).encode()).merge_key
+        for values in ([1], [None], [1, None])
+    }
+    assert len(keys) == 3
