@@ -24,6 +24,7 @@ from tests.support.server import REPOSITORY
 from tests.worker.protocol import models
 from tests.worker.protocol.conftest import Save
 from tests.worker.protocol.support import JSON, columns, tensor
+from tests.worker.protocol.test_names import numbered
 from tests.worker.protocol.workers import strict
 
 pytestmark = pytest.mark.mlflow_serve
@@ -42,6 +43,7 @@ MODELS: dict[str, tuple[type, ModelSignature | None]] = {
         ),
     ),
     "nothing": (models.Echo, None),
+    "numbers for names": (models.Echo, numbered(0, 1, 2)),
 }
 
 
@@ -187,6 +189,8 @@ ROWS: list[dict[str, Any]] = [
         {"inputs": {"a": [1, 2], "b": [0.5, 1], "c": ["x", "y"]}},
         {"inputs": ROWS},
         {"inputs": ROWS, "instances": ROWS},
+        {"instances": [row | {"e": "2024-05-06T09:08:09.120+02:00"} for row in ROWS]},
+        {"inputs": [row | {"e": "2024-05-06T07:08:09Z"} for row in ROWS]},
         {"rows": ROWS},
         {},
         [],
@@ -198,6 +202,37 @@ ROWS: list[dict[str, Any]] = [
 )
 async def test_columns(same_answer: SameAnswer, document: Any) -> None:
     await same_answer("columns", json.dumps(document).encode())
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"dataframe_split": {"columns": [2, 0, 1], "data": [[2.5, 0.5, 1.5]]}},
+        {"dataframe_split": {"data": [[0.5, 1.5, 2.5]]}},
+        {"inputs": [[0.5, 1.5, 2.5]]},
+    ],
+)
+async def test_numbers_for_names(same_answer: SameAnswer, document: Any) -> None:
+    await same_answer("numbers for names", json.dumps(document).encode())
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"dataframe_split": {"columns": ["0", "1", "2"], "data": [[0.5, 1.5, 2.5]]}},
+        {"dataframe_records": [{"2": 2.5, "0": 0.5, "1": 1.5}]},
+        {"inputs": {"0": [0.5], "1": [1.5], "2": [2.5]}},
+    ],
+)
+async def test_text_for_names_that_are_numbers_is_refused_by_mlflow_only(
+    served: dict[str, tuple[int, Gateway]], connect: Connect, document: Any
+) -> None:
+    port, gateway = served["numbers for names"]
+    body = json.dumps(document).encode()
+    status, _ = await asyncio.to_thread(post, port, body, JSON)
+    assert status == 400
+    answer = await (await connect(gateway)).predict(body, {"Content-Type": JSON})
+    assert strict(answer.body) == {"predictions": [{"0": 0.5, "1": 1.5, "2": 2.5}]}
 
 
 @pytest.mark.parametrize(
