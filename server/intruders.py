@@ -11,15 +11,21 @@ from importlib.util import find_spec
 from pathlib import Path
 
 _HOME = Path(__file__).resolve().parents[1]
+# What the other processes import, where nobody sees the error. All are packages.
+_THEIRS = ("mlflow", "numpy", "pandas", "pyarrow", "requests", "sqlalchemy")
 _ADVICE = "start it as `mlflow-live-server`, or in another folder"
 
 
 def find_intruder() -> str | None:
-    """What is found in place of one of this program's packages, or None if nothing is."""
+    """What is found in place of a package that is needed, or None if nothing is."""
     for name in ("server", "watcher"):
-        ours, found = _HOME / name, _find(name)
+        ours, found = _HOME / name, _location(_find(name))
         if found is None or Path(found).resolve() != ours:
             return f"{found or 'nothing'} is found in place of {ours}: {_ADVICE}"
+    for name in _THEIRS:
+        spec = _find(name)
+        if spec is not None and spec.submodule_search_locations is None:
+            return f"{spec.origin} is found in place of the package {name!r}: {_ADVICE}"
     return None
 
 
@@ -33,14 +39,16 @@ def describe_failed_import(error: Exception) -> str | None:
     return None
 
 
-def _find(name: str) -> str | None:
-    """The directory or module that a new process of this kind would import by this name."""
+def _find(name: str) -> ModuleSpec | None:
+    """What a new process of this kind would import by this name."""
     here = None if sys.flags.safe_path else PathFinder.find_spec(name, [str(Path.cwd())])
-    spec = here if here is not None and here.origin else find_spec(name)
-    return _location(spec) if spec is not None else None
+    return here if here is not None and here.origin else find_spec(name)
 
 
-def _location(spec: ModuleSpec) -> str | None:
+def _location(spec: ModuleSpec | None) -> str | None:
+    """A package's directory, or a module's file."""
+    if spec is None:
+        return None
     return next(iter(spec.submodule_search_locations or ()), spec.origin)
 
 

@@ -46,6 +46,7 @@ INTRUDERS = {
     "a package watcher like ours": ({"watcher": "", "watcher/versions_py": ""}, "watcher"),
     "a module in place of a library": ({"aiohttp_py": ""}, "aiohttp.py"),
     "a package in place of a library": ({"structlog": ""}, "structlog/__init__.py"),
+    "a module in place of a library of the workers": ({"mlflow_py": ""}, "mlflow.py"),
     "one that raises": ({"orjson_py": "import no_such_module"}, "orjson.py"),
     "one in place of the standard library": ({"sched_py": "", "logging_py": ""}, "logging.py"),
 }
