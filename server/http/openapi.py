@@ -35,6 +35,8 @@ _ERRORS: Mapping[str, str] = {
     "500": "The model's process died of this request, or its answer could not be written.",
     "503": "No model serves yet, or too many requests wait.",
     "504": "The prediction took too long.",
+    # So may some of those above be; the model's have the header that names the version.
+    "default": "The model raised an `MlflowException`: its error code, and the status of that.",
 }
 
 

@@ -26,7 +26,7 @@ from .loading import describe, fetch, load
 from .merging.batching import Predictor
 from .multiprocessing_defaults import restore_defaults
 from .protocol import Protocol
-from .protocol.errors import describe as describe_error
+from .protocol.errors import named
 from .rehearsal.rehearsal import rehearse, serving_example
 from .spec import WorkerSpec
 
@@ -103,7 +103,7 @@ def _load(channel: Channel, spec: WorkerSpec) -> tuple[Predictor, list[bytes]]:
     _enter(channel, "load")
     _limit_threads(spec.threads)
     model = load(path)
-    protocol = Protocol(model)
+    protocol = Protocol(model, hide=spec.directory)
     _enter(channel, "rehearsal")
     example = serving_example(model, path)
     rehearsed = rehearse(protocol, model, example, spec)
@@ -125,10 +125,8 @@ def _enter(channel: Channel, phase: str) -> None:
 
 def _report_failure(channel: Channel, error: BaseException, spec: WorkerSpec) -> None:
     """Say why the model did not load. Paths of this machine are for the log only."""
-    message, name = describe_error(error, hide=spec.directory), type(error).__name__
-    message = name if message == name else f"{name}: {message}"
     report = {
-        "error": message,
+        "error": named(error, hide=spec.directory),
         "exception": "".join(traceback.format_exception(error)),
     }
     with contextlib.suppress(OSError):

@@ -150,8 +150,8 @@ class Predictor:
                 return _refusal(member.index, error)
             except ModelError as error:
                 logs.log.error("prediction_failed", exc_info=error.__cause__ or error)
-                body = error_body("BAD_REQUEST", error.message)
-                return Answer(member.index, 400, Outcome.MODEL_ERROR, body)
+                body = error_body(error.code, error.message)
+                return Answer(member.index, error.status, Outcome.MODEL_ERROR, body)
             except EncodingError as error:
                 logs.log.error("prediction_failed", exc_info=error)
                 body = error_body("INTERNAL_ERROR", str(error))
@@ -168,7 +168,7 @@ class Predictor:
 
 
 def _refusal(index: int, error: InvalidInput) -> Answer:
-    body = error_body("BAD_REQUEST", error.message)
+    body = error_body(error.code, error.message)
     return Answer(index, error.status, Outcome.INVALID_INPUT, body)
 
 

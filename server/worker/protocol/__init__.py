@@ -34,12 +34,16 @@ __all__ = [
 
 
 class Protocol:
-    """Reads, merges, predicts, splits and writes for one model. Holds nothing of a request."""
+    """Reads, merges, predicts, splits and writes for one model. Holds nothing of a request.
 
-    def __init__(self, model: PyFuncModel) -> None:
+    Args:
+        hide: A directory that nothing said to a client may show.
+    """
+
+    def __init__(self, model: PyFuncModel, hide: str | None = None) -> None:
         self._signature = InputSignature.of(model)
         self._inputs = InputBuilder(self._signature)
-        self._predictor = Predictor(model, self._signature)
+        self._predictor = Predictor(model, self._signature, hide)
 
     def parse(self, content_type: str, body: bytes | memoryview) -> Request:
         """Return the request in a body.

@@ -3,28 +3,40 @@
 import copy
 import functools
 import inspect
+import itertools
 import os
+import traceback
 from typing import Any
 
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
+from mlflow.pyfunc.utils import data_validation
+from mlflow.types import type_hints
 
-from .errors import InvalidInput, ModelError, describe
+from .errors import BAD_REQUEST, InvalidInput, ModelError, describe, status_and_code
 from .explaining import explain
 from .inputs import InputBuilder
 from .parsing import Request
 from .signature import InputSignature
 
+# Where MLflow validates the input of a model whose signature comes from a type hint.
+_VALIDATION = data_validation.pyfunc.__code__.co_filename
+_TYPE_HINTS = type_hints.model_validate.__code__.co_filename
+
 
 class Predictor:
-    """Calls a model as MLflow's scoring server does, and tells bad input from a failing model."""
+    """Calls a model as MLflow's scoring server does, and tells bad input from a failing model.
 
-    def __init__(self, model: PyFuncModel, signature: InputSignature) -> None:
+    Args:
+        hide: A directory that no message may show.
+    """
+
+    def __init__(self, model: PyFuncModel, signature: InputSignature, hide: str | None) -> None:
         # MLflow's server does so too: it makes type hints accept dates and bytes written as JSON.
         os.environ["_MLFLOW_IS_IN_SERVING_ENVIRONMENT"] = "true"
         self._signature = signature
         self._inputs = InputBuilder(signature)
-        self._enforcing = _guarded(model, signature.from_type_hint)
+        self._enforcing = _guarded(model, signature.from_type_hint, hide)
         self._trusting = _without_input_schema(self._enforcing)
 
     def predict(self, request: Request) -> Any:
@@ -41,7 +53,10 @@ class Predictor:
         except (InvalidInput, ModelError):
             raise
         except Exception as error:
-            raise InvalidInput(self._reason(request, error)) from error
+            # Where MLflow calls it a fault of the server's, it is the input's all the same.
+            status, code = status_and_code(error)
+            code = code if status == 400 else BAD_REQUEST
+            raise InvalidInput(self._reason(request, error), code=code) from error
 
     def _reason(self, request: Request, error: Exception) -> str:
         if os.environ.get("MLFLOW_DISABLE_SCHEMA_DETAILS", "").lower() in ("true", "1"):
@@ -53,7 +68,7 @@ class Predictor:
         return message
 
 
-def _guarded(model: PyFuncModel, from_type_hint: bool) -> PyFuncModel:
+def _guarded(model: PyFuncModel, from_type_hint: bool, hide: str | None) -> PyFuncModel:
     """Return a copy of the model that raises `ModelError` where the model itself raised."""
     predict = model._predict_fn
 
@@ -63,16 +78,31 @@ def _guarded(model: PyFuncModel, from_type_hint: bool) -> PyFuncModel:
             return predict(*args, **kwargs)
         except BaseException as error:
             # `SystemExit`, or the panic of a library written in Rust, is no `Exception`.
-            # With a signature from a type hint, it is in here that MLflow validates the input.
-            if from_type_hint and isinstance(error, MlflowException):
+            if from_type_hint and _validates(error):
                 raise
-            raise ModelError(error) from error
+            raise ModelError(error, hide) from error
 
     # MLflow looks at the signature at every call, and finds it sooner here.
     guard.__signature__ = inspect.signature(predict)  # type: ignore[attr-defined]
     guarded = copy.copy(model)
     guarded._predict_fn = guard
     return guarded
+
+
+def _validates(error: BaseException) -> bool:
+    """Tell whether an exception of a model with a type hint comes from MLflow's validation of the
+    input.
+
+    That happens in a function around the model's own (mlflow/pyfunc/utils/data_validation.py,
+    `_wrap_predict_with_pyfunc`). What the model raises may be an `MlflowException`, too; its
+    traceback goes on into the model's function.
+    """
+    if not isinstance(error, MlflowException):
+        return False
+    files = (frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__))
+    inside = itertools.dropwhile(lambda file: file != _VALIDATION, files)
+    beyond = next(itertools.dropwhile(lambda file: file == _VALIDATION, inside), None)
+    return beyond in (None, _TYPE_HINTS)
 
 
 def _without_input_schema(model: PyFuncModel) -> PyFuncModel:

@@ -11,6 +11,7 @@ import cloudpickle  # type: ignore[import-untyped]
 import mlflow
 import pandas as pd
 import pydantic
+from mlflow.protos.databricks_pb2 import ErrorCode
 from mlflow.pyfunc.context import get_prediction_context
 from mlflow.types.type_hints import TypeFromExample
 
@@ -21,6 +22,16 @@ class Echo:
     """Answers with the very input that it gets."""
 
     def predict(self, model_input: Any) -> Any:
+        return model_input
+
+
+class EchoOrRaise:
+    """Answers with its input, or raises an `MlflowException` of the code under `raise`."""
+
+    def predict(self, model_input: Any) -> Any:
+        if isinstance(model_input, dict) and "raise" in model_input:
+            code = model_input["raise"]
+            raise mlflow.MlflowException("as told", error_code=ErrorCode.Value(code))
         return model_input
 
 
@@ -89,12 +100,10 @@ class Panic(BaseException):
 
 
 class Complains:
-    """Raises, with an exception of its own, one of MLflow's or one that is no `Exception`."""
+    """Raises, with an exception of its own or one that is no `Exception`."""
 
     def predict(self, model_input: Any) -> Any:
         word = model_input["text"][0]
-        if word == "mlflow":
-            raise mlflow.MlflowException("the model's own complaint")
         if word == "unprintable":
             raise Unprintable
         if word == "panic":
@@ -140,6 +149,13 @@ class Texts(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]
 
     def predict(self, model_input: list[str]) -> list[str]:
         return [text.upper() for text in model_input]
+
+
+class RunsTexts(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]
+    """Answers each row with what a function returns, as `Runs` does; with a type hint."""
+
+    def predict(self, model_input: list[str]) -> list[str]:
+        return [cloudpickle.loads(base64.b64decode(text))() for text in model_input]
 
 
 class Words(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]

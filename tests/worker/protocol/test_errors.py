@@ -106,11 +106,6 @@ def test_what_the_model_raises_is_told_and_its_traceback_logged(
     assert "raise Complaint(word)" in served.worker.log
 
 
-def test_mlflows_exceptions_are_the_models_too(serve: Serve) -> None:
-    served = serve(Complains, columns(text="string"))
-    assert served.failure({"instances": ["mlflow"]}) == "the model's own complaint"
-
-
 @pytest.mark.parametrize(
     ("word", "message"),
     [

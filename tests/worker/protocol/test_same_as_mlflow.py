@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 import pytest
+from mlflow.exceptions import ERROR_CODE_TO_HTTP_STATUS
 from mlflow.models import ModelSignature
 from mlflow.types import ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import ColSpec, DataType
@@ -42,7 +43,7 @@ MODELS: dict[str, tuple[type, ModelSignature | None]] = {
             params=ParamSchema([ParamSpec("temperature", DataType.double, 0.25)]),
         ),
     ),
-    "nothing": (models.Echo, None),
+    "nothing": (models.EchoOrRaise, None),
     "numbers for names": (models.Echo, numbered(0, 1, 2)),
 }
 
@@ -122,7 +123,7 @@ async def served(
 
 class SameAnswer(Protocol):
     """Asserts that the status and the answer of the model with this name agree, NaN and infinities
-    aside, which are null here."""
+    aside, which are null here; of an error, the code."""
 
     async def __call__(self, name: str, body: bytes, content_type: str = JSON) -> None: ...
 
@@ -141,6 +142,8 @@ def same_answer(served: dict[str, tuple[int, Gateway]], connect: Connect) -> Sam
         if status == 200:
             # As text, 1, 1.0 and true differ.
             assert json.dumps(document) == json.dumps(json.loads(expected, parse_constant=_null))
+        elif expected.startswith(b"{"):
+            assert document["error_code"] == json.loads(expected)["error_code"]
 
     return same_answer
 
@@ -287,6 +290,11 @@ async def test_params(same_answer: SameAnswer, document: Any) -> None:
 )
 async def test_no_signature(same_answer: SameAnswer, document: Any) -> None:
     await same_answer("nothing", json.dumps(document).encode())
+
+
+@pytest.mark.parametrize("code", [*ERROR_CODE_TO_HTTP_STATUS, "QUOTA_EXCEEDED"])
+async def test_mlflow_exceptions(same_answer: SameAnswer, code: str) -> None:
+    await same_answer("nothing", json.dumps({"input": "x", "raise": code}).encode())
 
 
 @pytest.mark.parametrize(
