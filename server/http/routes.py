@@ -73,9 +73,11 @@ async def info(request: web.Request) -> web.Response:
         "watcher": request.app[WATCHER].state(),
         "last_reload": deployment.reports.last and deployment.reports.last.to_json(),
         "signature": None,
+        "example_failed": None,
     }
     if release is not None and release.ready is not None:
         model, loaded = release.model, release.ready.model
+        failed = release.ready.example_failed
         body |= {
             "metadata": {
                 "model_name": settings.name,
@@ -90,6 +92,7 @@ async def info(request: web.Request) -> web.Response:
             "alias": model.alias,
             "workers": release.state(),
             "signature": loaded["signature"],
+            "example_failed": failed and failed["error"],
             "batching": {
                 "merging": bool(release.ready.merged_formats),
                 "formats": release.ready.merged_formats,

@@ -15,6 +15,8 @@ class Ready:
         path: Where the model lies on disk.
         model: What MLflow knows of it, see `server.worker.loading.describe`.
         rehearsed: Requests answered in the rehearsal.
+        example_failed: The `error`, and the `exception` with its traceback, where the model does
+            not answer its own example and may serve all the same.
         answers_changed: How many of the real requests among them were answered in another way than
             before.
         answers: What was answered to the real requests.
@@ -25,6 +27,7 @@ class Ready:
     path: str
     model: dict[str, Any]
     rehearsed: int
+    example_failed: dict[str, str] | None
     answers_changed: int
     merged_formats: tuple[str, ...]
     merging_reason: str

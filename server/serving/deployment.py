@@ -226,6 +226,7 @@ class Deployment:
             directory,
             serving.recent.snapshot() if serving else (),
             rehearse,
+            self.release is not None and not self.release.fails_example_of(version),
             self._given_up,
         )
         await release.start()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ class Release:
         threads: Most BLAS and OpenMP threads of each worker, or None to leave what the user set.
         directory: The release's own, removed when it stops.
         recorded: Real requests that it must answer first, with what the version before answered.
-        rehearse: Whether it must also answer its own example.
+        rehearse: Whether it must also answer its own example, and answer `recorded` no worse.
+        replaces: Whether something better serves, and will serve on if this is refused.
         on_given_up: Called when its workers died so often that it should be replaced.
 
     Attributes:
@@ -51,6 +53,7 @@ class Release:
         directory: Path,
         recorded: tuple[RecordedRequest, ...],
         rehearse: bool,
+        replaces: bool,
         on_given_up: Callable[["Release"], None],
     ) -> None:
         self.model = model
@@ -64,6 +67,8 @@ class Release:
         self._directory = directory
         self._recorded = recorded
         self._rehearse = rehearse
+        self._example_decides = rehearse and replaces
+        self._only_recorded = False
         self._on_given_up = on_given_up
         self._loop = asyncio.get_running_loop()
         self._workers: list[WorkerProcess] = []
@@ -79,11 +84,13 @@ class Release:
             LoadFailed: one of them could not; nothing of the release is left then.
         """
         try:
-            _, self.ready = await self._start_worker(self._recorded)
+            self.ready = await self._start_first_worker()
             self._take_over(self.ready)
             async with asyncio.TaskGroup() as group:
                 for _ in range(1, self._settings.workers):
                     group.create_task(self._start_worker())
+            # What serves is worth replacing, whatever has become of its example since.
+            self._example_decides = False
         except ExceptionGroup as errors:
             await self.stop()
             raise errors.exceptions[0] from None
@@ -100,6 +107,11 @@ class Release:
     def sound(self) -> bool:
         """Whether none of its workers has died in the last minute."""
         return not self._crashes.any_lately(self._loop.time())
+
+    def fails_example_of(self, model: ModelVersion) -> bool:
+        """Whether it serves that very version although that fails on its own example."""
+        same = self.model.identity == model.identity
+        return same and self.ready is not None and self.ready.example_failed is not None
 
     @property
     def waiting(self) -> int:
@@ -153,6 +165,32 @@ class Release:
             self.answers_changed = f"{ready.answers_changed} of {len(self._recorded)}"
         self._recorded = ()
 
+    async def _start_first_worker(self) -> Ready:
+        """Start the worker that shows whether the version may serve.
+
+        A version that ends the process, or hangs, over its own example may serve without: nothing
+        that clients send need do so. It does not take the place of one that serves.
+        """
+        try:
+            _, ready = await self._start_worker(self._recorded)
+        except LoadFailed as error:
+            silent = error.phase == "rehearsal" and "exception" not in error.details
+            if not silent or self._example_decides:
+                raise
+            self._only_recorded = True
+            _, ready = await self._start_worker(self._recorded)
+            ready = replace(ready, example_failed={"error": str(error)})
+        self._tell_of_example(ready)
+        # Where the first worker answered it, the others must, too.
+        self._example_decides = self._rehearse and ready.example_failed is None
+        return ready
+
+    def _tell_of_example(self, ready: Ready) -> None:
+        """Log that the model fails on its own example, unless its first worker did so too."""
+        known = self.ready is not None and self.ready.example_failed is not None
+        if ready.example_failed is not None and not known:
+            log.warning("example_failed", version=self.model.display, **ready.example_failed)
+
     async def _start_worker(
         self, recorded: tuple[RecordedRequest, ...] = ()
     ) -> tuple[WorkerProcess, Ready]:
@@ -187,6 +225,8 @@ class Release:
             max_batch_rows=settings.max_batch_rows,
             rehearse=self._rehearse,
             recorded=recorded,
+            example_decides=self._example_decides,
+            only_recorded=self._only_recorded,
         )
 
     def _path(self) -> str | None:
@@ -208,7 +248,7 @@ class Release:
         while True:
             await asyncio.sleep(pause)
             try:
-                worker, _ = await self._start_worker()
+                worker, ready = await self._start_worker()
             except LoadFailed as error:
                 pause = self._note_crash()
                 log.error(
@@ -221,6 +261,7 @@ class Release:
                 )
             else:
                 break
+        self._tell_of_example(ready)
         log.info("worker_replaced", version=self.model.display, old_pid=lost, pid=worker.pid)
 
     def _note_crash(self) -> float:

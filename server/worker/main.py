@@ -27,7 +27,7 @@ from .merging.batching import Predictor
 from .multiprocessing_defaults import restore_defaults
 from .protocol import Protocol
 from .protocol.errors import named
-from .rehearsal.rehearsal import rehearse, serving_example
+from .rehearsal.rehearsal import rehearse
 from .spec import WorkerSpec
 
 LOADING_NICENESS = 10
@@ -105,12 +105,13 @@ def _load(channel: Channel, spec: WorkerSpec) -> tuple[Predictor, list[bytes]]:
     model = load(path)
     protocol = Protocol(model, hide=spec.directory)
     _enter(channel, "rehearsal")
-    example = serving_example(model, path)
-    rehearsed = rehearse(protocol, model, example, spec)
+    rehearsed = rehearse(protocol, model, path, spec)
+    failed = rehearsed.example.failed
     ready = {
         "path": path,
-        "model": describe(model, example),
-        "rehearsed": rehearsed.examples + len(spec.recorded),
+        "model": describe(model, rehearsed.example.body),
+        "rehearsed": rehearsed.requests,
+        "example_failed": failed and failed.to_json(),
         "answers_changed": rehearsed.replay.changed,
         "merged_formats": sorted(rehearsed.proof.formats),
         "merging_reason": rehearsed.proof.reason,

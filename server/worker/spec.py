@@ -25,8 +25,13 @@ class WorkerSpec:
         batching: The BATCHING setting: `auto`, `on` or `off`.
         merged_formats: What another worker of the release has proved, or None to prove it.
         max_batch_rows: Most rows in one prediction of merged requests.
-        rehearse: Whether to refuse a model that fails on its own example or on `recorded`.
+        rehearse: Whether to try the model's own example, and to refuse a model that answers
+            `recorded` worse.
         recorded: Real requests to answer before anyone waits.
+        example_decides: Whether to refuse a model that fails on its own example, where no
+            recorded request speaks for it.
+        only_recorded: Whether to ask the model nothing but `recorded`: a worker before this one
+            ended or hung over the example, or over rows like it.
     """
 
     load_uri: str
@@ -39,3 +44,5 @@ class WorkerSpec:
     max_batch_rows: int
     rehearse: bool
     recorded: tuple[RecordedRequest, ...]
+    example_decides: bool = True
+    only_recorded: bool = False

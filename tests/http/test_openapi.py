@@ -25,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
 
 from server.http.openapi import describe
 from server.worker import loading
-from server.worker.rehearsal.rehearsal import serving_example
+from server.worker.rehearsal.examples import serving_example
 from tests.conftest import StartGateway
 from tests.support.gateway import Client, Gateway
 from tests.support.models import TEXT_SIGNATURE, SavedModels

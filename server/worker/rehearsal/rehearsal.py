@@ -3,21 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mlflow.models.utils import convert_input_example_to_serving_input
 from mlflow.pyfunc import PyFuncModel
 
 from ..merging.merge_keys import MergeKeys
 from ..merging.proof import Proof, prove
 from ..merging.together import Answered, by_merge_key
 from ..merging.variations import row_of_signature, rows_of_example
-from ..protocol import (
-    FORMATS,
-    EncodingError,
-    InvalidInput,
-    ModelError,
-    Protocol,
-)
+from ..protocol import FORMATS, Protocol
 from ..spec import WorkerSpec
+from .examples import Example, try_example
 from .replay import Replay, replay
 from .warming import warm
 
@@ -29,66 +23,62 @@ class Rehearsed:
     """What the rehearsal found.
 
     Attributes:
-        examples: How many examples of its own the model answered.
+        example: The model's own example, and what came of it.
         replay: What it answered to real requests.
         proof: Which requests may share a prediction.
     """
 
-    examples: int
+    example: Example
     replay: Replay
     proof: Proof
+
+    @property
+    def requests(self) -> int:
+        """How many requests it answered."""
+        return len(self.replay.answered) + self.example.answered
 
 
 class RehearsalFailed(Exception):
     """The version does not answer what it should."""
 
 
-def rehearse(
-    protocol: Protocol, model: PyFuncModel, example: str | None, spec: WorkerSpec
-) -> Rehearsed:
+def rehearse(protocol: Protocol, model: PyFuncModel, path: str, spec: WorkerSpec) -> Rehearsed:
     """Have the model answer its own input example and the real requests, and find out what may be
     merged.
 
     Args:
-        example: The body of a request that the model brought as its input example.
+        path: Where the model lies.
 
     Raises:
-        RehearsalFailed: it does not answer its own example, or answers real requests worse than
-            the version before.
+        RehearsalFailed: it answers real requests worse than the version before; or not its own
+            example, where that decides.
     """
-    if example is not None and spec.rehearse:
-        try:
-            request = protocol.parse("application/json", example.encode())
-            protocol.encode(request, protocol.predict(request))
-        except (InvalidInput, ModelError, EncodingError) as error:
-            raise RehearsalFailed(f"the model fails on its own input example: {error}") from error
+    ask = spec.rehearse and not spec.only_recorded
+    example = try_example(protocol, model, path, ask=ask, hide=spec.directory)
     replayed = replay(protocol, spec.recorded)
-    if replayed.differences and spec.rehearse:
-        raise RehearsalFailed(_first(replayed.differences))
-    rehearsed = int(example is not None and spec.rehearse)
+    _judge(example, replayed, spec)
     recorded = by_merge_key(replayed.answered)
-    proof = _proof(protocol, model, example, recorded, spec)
+    proof = _proof(protocol, model, example.usable, recorded, spec)
     warm(protocol, recorded, proof.keys, spec.max_batch_rows)
-    return Rehearsed(rehearsed, replayed, proof)
+    return Rehearsed(example, replayed, proof)
+
+
+def _judge(example: Example, replayed: Replay, spec: WorkerSpec) -> None:
+    """What real requests show outweighs an example, which may have been wrong from the start."""
+    worse = replayed.differences if spec.rehearse else []
+    faults = [_first(worse)] if worse else []
+    decides = worse or (spec.example_decides and not spec.recorded)
+    if example.failed is not None and decides:
+        faults.insert(0, f"the model fails on its own input example: {example.failed.error}")
+    if faults:
+        cause = example.failed.cause if example.failed is not None else None
+        raise RehearsalFailed("; ".join(faults)) from cause
 
 
 def _first(differences: list[str]) -> str:
     more = len(differences) - _DIFFERENCES_NAMED
     tail = f" (and {more} more)" if more > 0 else ""
     return "; ".join(differences[:_DIFFERENCES_NAMED]) + tail
-
-
-def serving_example(model: PyFuncModel, path: str) -> str | None:
-    """Return the model's input example as the body of a request, if it has one.
-
-    Args:
-        path: Where the model lies.
-    """
-    example: str | None = model.metadata.get_serving_input(path)
-    if example is None and model.input_example is not None:
-        # Logged by an MLflow older than 2.16, which kept no example of a request.
-        example = convert_input_example_to_serving_input(model.input_example)
-    return example
 
 
 def _proof(
@@ -104,6 +94,8 @@ def _proof(
         return Proof.nothing("MAX_BATCH_ROWS=1")
     if spec.batching == "on":
         return Proof(MergeKeys(everything=True), FORMATS, "BATCHING=on")
+    if spec.only_recorded:
+        return Proof.nothing("not tried again: a worker ended or hung when it was")
     if spec.merged_formats == ():
         return Proof.nothing("not proved by the first worker")
     try:

@@ -12,7 +12,7 @@ from mlflow.types import ColSpec, DataType, Schema
 
 from server.worker.merging.proof import Proof
 from server.worker.protocol import Protocol
-from server.worker.rehearsal.rehearsal import rehearse, serving_example
+from server.worker.rehearsal.rehearsal import rehearse
 from server.worker.spec import RecordedRequest, WorkerSpec
 from tests.support.models import TEXT_EXAMPLE, TEXT_SIGNATURE, SavedModels
 from tests.worker.merging.clients import NUMBER_EXAMPLE
@@ -37,7 +37,6 @@ class Trying:
         self._notes.write_text("")
         model = mlflow.pyfunc.load_model(str(path))
         protocol = Protocol(model)
-        example = serving_example(model, str(path))
         spec = WorkerSpec(
             load_uri="",
             directory="",
@@ -50,7 +49,7 @@ class Trying:
             rehearse=True,
             recorded=recorded,
         )
-        proof = rehearse(protocol, model, example, spec).proof
+        proof = rehearse(protocol, model, str(path), spec).proof
         self.rows = [*map(int, self._notes.read_text().split())]
         return protocol, proof
 
