@@ -2,9 +2,9 @@
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import logs
 from ..merging.together import Answered
@@ -12,6 +12,7 @@ from ..protocol import EncodingError, InvalidInput, ModelError, Protocol, Reques
 from ..spec import RecordedRequest
 
 _DIFFERENCES_LOGGED = 3
+_ROWS_COMPARED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,50 +33,88 @@ class Replay:
     differences: list[str]
 
 
+class _Attempt(NamedTuple):
+    """What came of one request.
+
+    Attributes:
+        recorded: The request, and what was answered before.
+        request: The same as it was read; None if it was not answered.
+        answer: The answer, empty if there is none.
+        problem: Why there is none.
+    """
+
+    recorded: RecordedRequest
+    request: Request | None
+    answer: bytes
+    problem: str | None = None
+
+
 def replay(protocol: Protocol, requests: Sequence[RecordedRequest]) -> Replay:
     """Answer each request by itself and compare."""
-    answers: list[bytes] = []
-    answered: list[Answered] = []
-    changed = 0
+    attempts = [_attempt(protocol, recorded) for recorded in requests]
+    row_wise = _row_wise_formats(attempts)
     differences: list[str] = []
-    for number, recorded in enumerate(requests, 1):
-        request, answer, difference = _answer(protocol, recorded)
-        answers.append(answer)
-        changed += answer != recorded.answer
-        if request is not None:
-            answered.append(Answered(request, answer))
+    for number, attempt in enumerate(attempts, 1):
+        difference = attempt.problem or _difference(attempt, row_wise)
         if difference is None:
             continue
         differences.append(f"request {number} of {len(requests)}: {difference}")
         if len(differences) <= _DIFFERENCES_LOGGED and logs.log.isEnabledFor(logging.DEBUG):
             fields = {
-                "request": recorded.body[:2000],
-                "old_answer": recorded.answer[:2000],
-                "new_answer": answer[:2000],
+                "request": attempt.recorded.body[:2000],
+                "old_answer": attempt.recorded.answer[:2000],
+                "new_answer": attempt.answer[:2000],
             }
             logs.log.debug("rehearsal_difference", extra={"fields": fields})
-    return Replay(answers, answered, changed, differences)
+    return Replay(
+        answers=[attempt.answer for attempt in attempts],
+        answered=[Answered(a.request, a.answer) for a in attempts if a.request is not None],
+        changed=sum(attempt.answer != attempt.recorded.answer for attempt in attempts),
+        differences=differences,
+    )
 
 
-def _answer(
-    protocol: Protocol, recorded: RecordedRequest
-) -> tuple[Request | None, bytes, str | None]:
-    """Return the request if it is answered, the answer, and what is worse about it."""
+def _attempt(protocol: Protocol, recorded: RecordedRequest) -> _Attempt:
     try:
         request = protocol.parse(str(recorded.content_type, "latin-1"), recorded.body)
         answer = protocol.encode(request, protocol.predict(request))
     except ModelError as error:
-        return None, b"", f"the model raises {type(error.__cause__).__name__}"
+        problem = f"the model raises {type(error.__cause__).__name__}"
     except InvalidInput:
-        return None, b"", "refused as invalid input"
+        problem = "refused as invalid input"
     except EncodingError as error:
-        return None, b"", f"the answer has no form in JSON: {error}"
-    return request, answer, _difference(recorded.answer, answer)
+        problem = f"the answer has no form in JSON: {error}"
+    else:
+        return _Attempt(recorded, request, answer)
+    return _Attempt(recorded, None, b"", problem)
 
 
-def _difference(old: bytes, new: bytes) -> str | None:
+def _row_wise_formats(attempts: Sequence[_Attempt]) -> Collection[str]:
+    """Return the request formats to which each list that was answered before had a row for each
+    row of its request.
+
+    One answer alone does not show that: a detector finds one thing in many an image.
+    """
+    row_wise: dict[str, bool] = {}
+    for recorded, request, *_ in attempts:
+        if request is None or request.rows is None:
+            continue
+        try:
+            old = _predictions(recorded.answer)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(old, list):
+            same = len(old) == request.rows
+            row_wise[request.format] = same and row_wise.get(request.format, True)
+    return {format_ for format_, same in row_wise.items() if same}
+
+
+def _difference(attempt: _Attempt, row_wise: Collection[str]) -> str | None:
+    request = attempt.request
+    counts = request is not None and request.rows is not None and request.format in row_wise
     try:
-        return _worse(_predictions(old), _predictions(new))
+        old, new = _predictions(attempt.recorded.answer), _predictions(attempt.answer)
+        return _worse(old, new, counts)
     except (ValueError, RecursionError):
         # One of them is well-formed, but too deep or its numbers too long to be read here.
         return None
@@ -89,15 +128,24 @@ def _predictions(answer: bytes) -> Any:
     return value
 
 
-def _worse(old: Any, new: Any) -> str | None:
-    """What is worse about `new`: a value of another kind is a matter of taste, but a missing row
-    or a missing value is not."""
-    if isinstance(old, list) and isinstance(new, list) and len(old) != len(new):
+def _worse(old: Any, new: Any, row_wise: bool) -> str | None:
+    """What is worse about `new`: a value of another kind is a matter of taste, but a missing value
+    is not, nor is a missing row where `old` has one for each row of the request."""
+    both = isinstance(old, list) and isinstance(new, list)
+    if row_wise and both and len(old) != len(new):
         return f"{len(new)} rows where there were {len(old)}"
     if isinstance(old, list) != isinstance(new, list):
         return f"{_shape(new)} where there was {_shape(old)}"
     lost = sum(_lost_values(old, new))
+    if lost and both and not row_wise:
+        # The first of the one need not be about the same as the first of the other.
+        lost = sum(_lost_from_every(old[:_ROWS_COMPARED], after) for after in new)
     return f"null or NaN in place of {lost} values" if lost else None
+
+
+def _lost_from_every(rows: list[Any], new: Any) -> int:
+    """How many values are missing that each of the rows has."""
+    return min((sum(_lost_values(old, new)) for old in rows), default=0)
 
 
 def _lost_values(old: Any, new: Any) -> Iterator[int]:

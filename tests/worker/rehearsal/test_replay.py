@@ -1,0 +1,155 @@
+"""Answers to real requests are compared by what they are, not by how many rows they happen to
+have."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from server.worker.rehearsal.rehearsal import RehearsalFailed
+from server.worker.spec import RecordedRequest
+from tests.support.models import SavedModels
+from tests.worker.rehearsal.conftest import Rehearse
+
+JSON = "application/json"
+
+
+def recorded(
+    pairs: Iterable[tuple[Any, Any]], content_type: str = JSON
+) -> tuple[RecordedRequest, ...]:
+    """Requests as they were answered before: bodies, or JSON documents, and predictions."""
+    return tuple(
+        RecordedRequest(
+            content_type.encode(),
+            body.encode() if isinstance(body, str) else json.dumps(body).encode(),
+            json.dumps({"predictions": answer}).encode(),
+        )
+        for body, answer in pairs
+    )
+
+
+@pytest.fixture
+def judged(saved: SavedModels, rehearsal: Rehearse) -> Any:
+    """Has a model of a method's body replay requests, and returns why it is refused, if it is."""
+
+    def judge(predict: str, requests: tuple[RecordedRequest, ...]) -> str | None:
+        path = saved.save(predict, signature=None, input_example=None)
+        try:
+            rehearsal(path, recorded=requests, batching="off")
+        except RehearsalFailed as refused:
+            return str(refused)
+        return None
+
+    return judge
+
+
+ONE = {"dataframe_records": [{"a": 1}]}
+THREE = {"dataframe_records": [{"a": 1}, {"a": 2}, {"a": 3}]}
+
+# What was answered before, and what a candidate answers to the same.
+NEVER_ROW_WISE: dict[str, tuple[list[tuple[Any, Any]], str]] = {
+    "the best five for one row, now three": ([(ONE, [5, 4, 3, 2, 1])], "return [5, 4, 3]"),
+    "the best three for three rows, now two": (
+        [(THREE, [3, 2, 1]), (ONE, [3, 2, 1])],
+        "return [3, 2]",
+    ),
+    "none found, now two": ([(ONE, [])], "return [{'box': [0, 1]}, {'box': [2, 3]}]"),
+    "one found in one image and three in another, now two in both": (
+        [(ONE, [{"box": [0, 1]}]), (THREE, [{"box": [0, 1]}, {"box": [2, 3]}])],
+        "return [{'box': [0, 1]}, {'box': [2, 3]}, {'box': [4, 5]}, {'box': [6, 7]}]",
+    ),
+    "seven days ahead, now fourteen": (
+        [({"inputs": [[1.0, 2.0]]}, [0.5] * 7)],
+        "import numpy as np; return np.arange(14.0)",
+    ),
+    "a frame of more rows": (
+        [(ONE, [{"day": 1}, {"day": 2}])],
+        "return pd.DataFrame({'day': [1, 2, 3]})",
+    ),
+    "ragged": ([(ONE, [[1], [2, 3]])], "return [[1], [2], [3, 4]]"),
+    "an object's lists": ([(ONE, {"labels": ["a"]})], "return {'labels': ['a', 'b']}"),
+    "totals over all rows": ([(THREE, [6])], "return [6, 2.0]"),
+    "a request that is not made of rows": ([({"inputs": 5}, [1, 2])], "return [1]"),
+    "rows of different lengths in a row": ([(ONE, [[1, 2, 3]])], "return [[1, 2]]"),
+}
+
+
+@pytest.mark.parametrize(("before", "predict"), NEVER_ROW_WISE.values(), ids=NEVER_ROW_WISE.keys())
+def test_the_number_of_rows_is_free_where_there_was_never_one_for_each(
+    judged: Any, before: list[tuple[Any, Any]], predict: str
+) -> None:
+    assert judged(predict, recorded(before)) is None
+
+
+ROW_WISE: dict[str, tuple[list[tuple[Any, Any]], str, str]] = {
+    "one of one lost": ([(ONE, [1])], "return []", "0 rows where there were 1"),
+    "one of three lost": ([(THREE, [1, 2, 3])], "return [1, 2]", "2 rows where there were 3"),
+    "one invented": ([(THREE, ["a"] * 3)], "return ['a'] * 4", "4 rows where there were 3"),
+    "a frame's": (
+        [(THREE, [{"b": 1}] * 3)],
+        "return pd.DataFrame({'b': [1, 2]})",
+        "2 rows where there were 3",
+    ),
+    "lists of the best for each": (
+        [(THREE, [[1, 2]] * 3)],
+        "return [[1, 2]] * 2",
+        "2 rows where there were 3",
+    ),
+    "columns": (
+        [({"inputs": {"a": [1, 2]}}, [1, 2])],
+        "return [1]",
+        "1 rows where there were 2",
+    ),
+    "another format was never row-wise": (
+        [(THREE, [1, 2, 3]), ({"inputs": [[1, 2]]}, [1, 2, 3])],
+        "return [1]",
+        "1 rows where there were 3",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("before", "predict", "difference"), ROW_WISE.values(), ids=ROW_WISE.keys()
+)
+def test_a_row_lost_or_invented_is_a_reason_to_refuse_where_there_was_one_for_each(
+    judged: Any, before: list[tuple[Any, Any]], predict: str, difference: str
+) -> None:
+    assert judged(predict, recorded(before)) == f"request 1 of {len(before)}: {difference}"
+
+
+def test_rows_of_csv_are_counted_too(judged: Any) -> None:
+    lost = recorded([("a\n1\n2\n", [1, 2])], "text/csv")
+    assert judged("return [1]", lost) == "request 1 of 1: 1 rows where there were 2"
+    assert judged("return [1]", recorded([("a\n1\n2\n", [1, 2, 3])], "text/csv")) is None
+
+
+def test_chats_are_not_made_of_rows(judged: Any) -> None:
+    body = {"messages": [{"role": "user", "content": "hello"}]}
+    request = RecordedRequest(JSON.encode(), json.dumps(body).encode(), b'["hi", "hello"]')
+    assert judged("return ['hi']", (request,)) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "predict", "lost"),
+    [
+        # The first of the one need not be about the same thing as the first of the other.
+        ([{"a": 1, "b": None}, {"a": 2, "b": 1}], "return [{'a': 3, 'b': 2}] * 2", 0),
+        ([{"a": 1, "b": 2}, {"a": 2, "b": None}], "return [{'a': 3, 'b': None}]", 0),
+        ([{"a": 1, "b": 2}, {"a": 2, "b": None}], "return [{'a': None, 'b': 1}]", 1),
+        ([0.5, 0.25], "return [0.5, float('nan'), float('nan')]", 2),
+        ([[1, 2], [3, None]], "return [[1, None]]", 0),
+    ],
+)
+def test_a_value_is_missing_where_every_row_before_had_one(
+    judged: Any, old: Any, predict: str, lost: int
+) -> None:
+    why = judged(predict, recorded([(ONE, old)]))
+    assert why == (f"request 1 of 1: null or NaN in place of {lost} values" if lost else None)
+
+
+def test_of_rows_that_correspond_each_keeps_its_values(judged: Any) -> None:
+    requests = recorded([(THREE, [None, 2, 3])])
+    assert judged("return [None, None, 3]", requests) == (
+        "request 1 of 1: null or NaN in place of 1 values"
+    )
