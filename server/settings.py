@@ -2,12 +2,21 @@
 
 import importlib.metadata
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from watcher.model_uri import ModelUri, parse_model_uri
@@ -18,6 +27,11 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 MEBIBYTE = 1024 * 1024
 REQUIRED = "required"
+
+# Segments of characters that need no quoting (RFC 3986, section 3.3), none of them dots only.
+_PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~!$&'()*+,;=:@-]+)+")
+_HOST = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]+)?")
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class Settings(BaseSettings):
@@ -36,6 +50,14 @@ class Settings(BaseSettings):
     )
     host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104
     port: int = Field(5001, ge=0, le=65535, description="Port to listen on. 0 takes a free one.")
+    root_path: str = Field(
+        "", description="Path prefix that a proxy in front keeps, such as /models/demo."
+    )
+    cors_allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Comma-separated origins whose pages may ask, such as https://app.example.com; "
+        "* for all. Default: none. Never for /reload.",
+    )
 
     poll_interval_seconds: float = Field(
         10.0, ge=0, le=86400, description="Seconds between polls of the registry. 0: don't watch."
@@ -67,7 +89,14 @@ class Settings(BaseSettings):
         1024, ge=1, le=1_000_000, description="Requests that may wait for a worker."
     )
     request_timeout_seconds: float = Field(
-        60.0, gt=0, le=86400, description="Seconds that one prediction may take."
+        60.0,
+        gt=0,
+        le=86400,
+        validation_alias=AliasChoices(
+            "request_timeout_seconds", "mlflow_scoring_server_request_timeout"
+        ),
+        description="Seconds that one prediction may take. Where it is not set, "
+        "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT is asked.",
     )
     load_timeout_seconds: float = Field(
         600.0, gt=0, le=86400, description="Seconds that a version may take to load and rehearse."
@@ -95,7 +124,7 @@ class Settings(BaseSettings):
     def _any_case(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value
 
-    @field_validator("preload", mode="before")
+    @field_validator("preload", "cors_allowed_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -107,6 +136,19 @@ class Settings(BaseSettings):
     def _is_model_uri(cls, value: str) -> str:
         parse_model_uri(value)
         return value
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_prefix(cls, value: str) -> str:
+        prefix = value.rstrip("/")
+        if prefix and not _PREFIX.fullmatch(prefix):
+            raise ValueError("begins with a slash, and is written as in an address")
+        return prefix
+
+    @field_validator("cors_allowed_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_origin(text) for text in value)
 
     @field_validator("reload_token_file")
     @classmethod
@@ -144,6 +186,17 @@ class Settings(BaseSettings):
         return self.log_format == "json"
 
 
+def _origin(text: str) -> str:
+    """An origin as browsers write it in the header `Origin` (RFC 6454, section 6.1)."""
+    if text in ("*", "null"):
+        return text
+    url = urlsplit(text.lower())
+    host = url.netloc.removesuffix(_DEFAULT_PORTS.get(url.scheme, "/"))
+    if not _HOST.fullmatch(host) or url.path not in ("", "/") or url.query or url.fragment:
+        raise ValueError(f"{text!r} is not an origin")
+    return f"{url.scheme}://{host}"
+
+
 class BadSettings(Exception):
     """A setting that can't be used; the message is one line and names the variable."""
 
@@ -161,16 +214,27 @@ def read_settings() -> Settings:
     message = problem["msg"].removeprefix("Value error, ")
     if not problem["loc"]:
         raise BadSettings(message)
-    variable = str(problem["loc"][0]).upper()
+    field = str(problem["loc"][0])
+    variable = _variable(field)
     if problem["type"] == "missing":
-        raise BadSettings(f"{variable} is not set. {_takes(variable)}")
+        raise BadSettings(f"{variable} is not set. {_takes(field)}")
     if variable == "RELOAD_TOKEN":
         raise BadSettings(f"{variable} can't be used: {message}")
-    raise BadSettings(f"{variable}={os.environ.get(variable)!r}: {message}. {_takes(variable)}")
+    value = next(v for name, v in os.environ.items() if name.upper() == variable)
+    raise BadSettings(f"{variable}={value!r}: {message}. {_takes(field)}")
 
 
-def _takes(variable: str) -> str:
-    description = Settings.model_fields[variable.lower()].description or ""
+def _variable(field: str) -> str:
+    """The variable that a field was read from."""
+    aliases = Settings.model_fields[field].validation_alias
+    names = aliases.choices if isinstance(aliases, AliasChoices) else [field]
+    given = {name.upper() for name, value in os.environ.items() if value}
+    variables = [str(name).upper() for name in names]
+    return next((name for name in variables if name in given), variables[0])
+
+
+def _takes(field: str) -> str:
+    description = Settings.model_fields[field].description or ""
     return f"It takes: {description}"
 
 

@@ -14,6 +14,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.lower() in Settings.model_fields:
             monkeypatch.delenv(name)
+    monkeypatch.delenv("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", raising=False)
     monkeypatch.setenv("MODEL_URI", "models:/demo/Production")
 
 
@@ -55,6 +56,17 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ("MODEL_URI", "models:/demo/a/b"),
         ("MODEL_URI", "runs:/0123"),
         ("RELOAD_TOKEN_FILE", "/there/is/no/such/file"),
+        ("ROOT_PATH", "models/demo"),
+        ("ROOT_PATH", "/models//demo"),
+        ("ROOT_PATH", "/models/../demo"),
+        ("ROOT_PATH", "/models/{name}"),
+        ("ROOT_PATH", "/models?a=b"),
+        ("ROOT_PATH", "https://example.com/models"),
+        ("CORS_ALLOWED_ORIGINS", "app.example.com"),
+        ("CORS_ALLOWED_ORIGINS", "https://app.example.com/page"),
+        ("CORS_ALLOWED_ORIGINS", "https://*.example.com"),
+        ("CORS_ALLOWED_ORIGINS", "https://a.example.com https://b.example.com"),
+        ("CORS_ALLOWED_ORIGINS", "https://"),
     ],
 )
 def test_a_bad_value_is_named_with_what_it_got_and_what_it_takes(
@@ -67,6 +79,65 @@ def test_a_bad_value_is_named_with_what_it_got_and_what_it_takes(
     assert message.startswith(f"{variable}={value!r}")
     assert str(Settings.model_fields[variable.lower()].description) in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("own", "mlflows", "seconds"),
+    [
+        (None, None, 60),
+        (None, "7", 7),
+        ("5", "7", 5),
+        ("", "7", 7),
+        ("5", "soon", 5),
+        (None, "", 60),
+    ],
+)
+def test_mlflows_timeout_is_the_default_of_the_servers_own(
+    monkeypatch: pytest.MonkeyPatch, own: str | None, mlflows: str | None, seconds: float
+) -> None:
+    if own is not None:
+        monkeypatch.setenv("REQUEST_TIMEOUT_SECONDS", own)
+    if mlflows is not None:
+        monkeypatch.setenv("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", mlflows)
+    assert read_settings().request_timeout_seconds == seconds
+    assert "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT" in help_text()
+
+
+@pytest.mark.parametrize("value", ["soon", "0", "-1", "nan", "60s"])
+@pytest.mark.parametrize(
+    "variable", ["MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "request_timeout_seconds"]
+)
+def test_a_bad_value_is_said_of_the_variable_that_holds_it(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(BadSettings) as caught:
+        read_settings()
+    assert str(caught.value).startswith(f"{variable.upper()}={value!r}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "prefix"), [("/a", "/a"), ("/a/b-c.d/", "/a/b-c.d"), ("/", ""), ("", "")]
+)
+def test_a_prefix_is_written_without_a_slash_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, given: str, prefix: str
+) -> None:
+    monkeypatch.setenv("ROOT_PATH", given)
+    assert read_settings().root_path == prefix
+
+
+def test_origins_are_read_as_browsers_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = "HTTPS://App.Example.com:443/, http://localhost:3000,http://[::1]:80, null,"
+    monkeypatch.setenv("CORS_ALLOWED_ORIGINS", given)
+    assert read_settings().cors_allowed_origins == (
+        "https://app.example.com",
+        "http://localhost:3000",
+        "http://[::1]",
+        "null",
+    )
+    monkeypatch.setenv("CORS_ALLOWED_ORIGINS", "*")
+    assert read_settings().cors_allowed_origins == ("*",)
 
 
 def test_a_missing_model_uri_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
