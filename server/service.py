@@ -96,7 +96,7 @@ async def _start_fork_server(settings: Settings, stack: AsyncExitStack) -> ForkS
     return fork_server
 
 
-def _announce(settings: Settings, runner: web.AppRunner) -> None:
+def _announce(settings: Settings, runner: web.BaseRunner) -> None:
     host, port = runner.addresses[0][:2]
     log.info(
         "server_started",

@@ -6,10 +6,14 @@ from aiohttp.typedefs import Handler
 
 from server.errors import ServingError
 from server.http import reload, routes
+from server.http.cors import Cors
 from server.http.errors import error_response, http_exception_response, serving_error_response
+from server.http.heads import MAX_HEAD_BYTES, head_size, head_too_large_response
 from server.http.invocations import PATH, Invocations
 from server.http.keys import DEPLOYMENT, METRICS, SETTINGS, WATCHER
 from server.http.metrics import Metrics
+from server.http.packing import pack_large_answers
+from server.http.paths import spellings
 from server.http.request_ids import REQUEST_ID_HEADER, request_id
 from server.serving.deployment import Deployment
 from server.settings import Settings
@@ -26,14 +30,18 @@ def make_app(
     invocations: Invocations,
 ) -> web.Application:
     """Put the routes together with what they need."""
-    app = web.Application(middlewares=[_answer_errors], client_max_size=settings.max_body_bytes)
+    app = web.Application(
+        middlewares=[pack_large_answers, _answer_errors], client_max_size=settings.max_body_bytes
+    )
     app[SETTINGS] = settings
     app[DEPLOYMENT] = deployment
     app[WATCHER] = watcher
     app[METRICS] = metrics
-    app.router.add_post(PATH, invocations.handle)
-    app.add_routes(routes.routes)
-    app.add_routes(reload.routes)
+    for route in (web.post(PATH, invocations.handle), *routes.routes, *reload.routes):
+        assert isinstance(route, web.RouteDef)
+        for path in spellings(route.path, settings.root_path):
+            app.add_routes([web.RouteDef(route.method, path, route.handler, route.kwargs)])
+    Cors(settings.cors_allowed_origins, spellings(reload.PATH, settings.root_path)).install(app)
     return app
 
 
@@ -43,7 +51,11 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
     identifier = request_id(request)
     structlog.contextvars.bind_contextvars(request_id=identifier)
     try:
-        response = await handler(request)
+        if head_size(request) > MAX_HEAD_BYTES:
+            response: web.StreamResponse = head_too_large_response()
+            response.force_close()
+        else:
+            response = await handler(request)
     except web.HTTPException as error:
         response = http_exception_response(error, request)
     except ServingError as error:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from server.errors import (
     NotServing,
@@ -43,6 +43,8 @@ _CODES = {
     408: "REQUEST_TIMEOUT",
     413: "REQUEST_LIMIT_EXCEEDED",
     415: "BAD_REQUEST",
+    417: "BAD_REQUEST",
+    431: "REQUEST_LIMIT_EXCEEDED",
     500: "INTERNAL_ERROR",
     503: "TEMPORARILY_UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
@@ -98,7 +100,7 @@ def json_response(status: int, body: object) -> web.Response:
 
 def http_exception_response(error: web.HTTPException, request: web.BaseRequest) -> web.Response:
     """The answer for what aiohttp itself refuses."""
-    headers = {k: v for k, v in error.headers.items() if k == "Allow"}
+    headers = {k: v for k, v in error.headers.items() if k in (hdrs.ALLOW, hdrs.ACCEPT_ENCODING)}
     message = error.reason
     if isinstance(error, web.HTTPNotFound):
         message = f"there is no route {request.path}"

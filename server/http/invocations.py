@@ -1,25 +1,28 @@
 """`POST /invocations`: bytes in, bytes out; the worker reads and writes them.
 
 A prediction comes in one of two ways. A request that arrived whole, as most do, costs about what an
-empty handler costs: `server.http.connection` hands its body over with `submit` and writes what
+empty handler costs: `server.http.short_way` hands its body over with `submit` and writes what
 `finish` makes. Any other goes through aiohttp's routing to `handle`.
 """
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
 from time import perf_counter
 from typing import NamedTuple
 
 import structlog
 from aiohttp import ClientPayloadError, hdrs, web
-from aiohttp.helpers import rfc822_formatted_time
-from aiohttp.http import SERVER_SOFTWARE
 from multidict import CIMultiDictProxy
 
 from server.errors import NotServing, QueueFull, ServingError
 from server.http.errors import error_response, serving_error_response
 from server.http.metrics import Metrics
+from server.http.packing import LARGEST_PLAIN, may_pack, pack, wants_gzip
+from server.http.paths import spellings
 from server.http.request_ids import REQUEST_ID_HEADER, id_in, request_id
+from server.http.unpacking import codings_of, unpack
+from server.http.wire import http_date, written
 from server.serving.calls import Answered
 from server.serving.deployment import Deployment
 from server.settings import Settings
@@ -38,15 +41,20 @@ class Prediction(NamedTuple):
         request_id: Stands in the answer, and in every line of the log about it.
         started: When it came (seconds, `time.perf_counter`).
         answered: Brings the answer, or a `ServingError`.
+        headers: Those of the request.
     """
 
     request_id: str
     started: float
     answered: Answered
+    headers: "CIMultiDictProxy[str]"
 
 
 class Invocations:
     """Answers `/invocations`.
+
+    Attributes:
+        paths: Where requests that need no routing are posted to.
 
     Args:
         deployment: Whose serving release is asked.
@@ -59,6 +67,8 @@ class Invocations:
         self._metrics = metrics
         self._max_body_bytes = settings.max_body_bytes
         self._body_seconds = settings.request_timeout_seconds
+        self._leaves_origins = bool(settings.cors_allowed_origins)
+        self.paths = frozenset(p for p in spellings(PATH, settings.root_path) if p[-1] != "/")
         self._refusals = _Refusals(metrics)
         self._heads = _Heads()
 
@@ -85,6 +95,8 @@ class Invocations:
         return (
             size <= self._max_body_bytes
             and hdrs.EXPECT not in headers
+            and hdrs.CONTENT_ENCODING not in headers
+            and not (self._leaves_origins and hdrs.ORIGIN in headers)
             # Connections are closed after the answer, then: aiohttp knows how.
             and not self._deployment.stopping
         )
@@ -102,15 +114,16 @@ class Invocations:
             # Its traceback would lead back here, to the future: a cycle for the collector, which
             # under overload would have thousands a second to find.
             refused.set_exception(error.with_traceback(None))
-            return Prediction(identifier, perf_counter(), refused)
+            return Prediction(identifier, perf_counter(), refused, headers)
 
-    def finish(self, prediction: Prediction) -> bytes:
-        """The whole HTTP answer to a request, once `answered` is done."""
+    def finish(self, prediction: Prediction, later: Callable[[bytes], None]) -> bytes | None:
+        """The whole HTTP answer to a request, once `answered` is done; or None, and `later` gets
+        it as soon as it is packed."""
         error = prediction.answered.exception()
         if error is None:
             answer, label = prediction.answered.result()
             self._metrics.observe(answer.outcome, perf_counter() - prediction.started)
-            if answer.status == HTTPStatus.OK:
+            if answer.status == HTTPStatus.OK and len(answer.body) <= LARGEST_PLAIN:
                 return b"%b%d\r\n%b: %b\r\n\r\n%b" % (
                     self._heads.ok(label),
                     len(answer.body),
@@ -126,7 +139,13 @@ class Invocations:
             log.error("request_crashed", exc_info=error, request_id=prediction.request_id)
             response = error_response(500, "internal error; the server's log says more")
         response.headers[REQUEST_ID_HEADER] = prediction.request_id
-        return _written(response)
+        if may_pack(response):
+            response.headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
+            if wants_gzip(prediction.headers):
+                packing = asyncio.ensure_future(pack(response))
+                packing.add_done_callback(lambda _: later(written(response)))
+                return None
+        return written(response)
 
     def _submit(self, headers: "CIMultiDictProxy[str]", body: bytes, identifier: str) -> Prediction:
         started = perf_counter()
@@ -135,24 +154,26 @@ class Invocations:
             raise NotServing("no model serves yet; /health says why")
         content_type = headers.get(hdrs.CONTENT_TYPE, "").encode("utf-8", "surrogateescape")
         answered = release.submit(content_type, identifier.encode(), body)
-        return Prediction(identifier, started, answered)
+        return Prediction(identifier, started, answered, headers)
 
     async def _body(self, request: web.Request) -> bytes:
         """The whole body, unpacked.
 
         Raises:
             HTTPException: 413 if it is too large, 408 if it does not arrive in time, 400 if it
-                can't be unpacked or breaks off.
+                breaks off or is not packed as it says, 415 if that can't be unpacked.
         """
+        codings = codings_of(request.headers)
         if (request.content_length or 0) > self._max_body_bytes:
             raise web.HTTPRequestEntityTooLarge(self._max_body_bytes)
         try:
             async with asyncio.timeout(self._body_seconds):
-                return await request.read()
+                body = await request.read()
         except TimeoutError:
             raise web.HTTPRequestTimeout from None
         except (web.RequestPayloadError, ClientPayloadError, ConnectionError) as error:
             raise web.HTTPBadRequest(reason="the body can't be read") from error
+        return await unpack(body, codings, self._max_body_bytes)
 
 
 def _response(answer: Answer, label: str) -> web.Response:
@@ -162,21 +183,6 @@ def _response(answer: Answer, label: str) -> web.Response:
         content_type="application/json",
         headers={VERSION_HEADER: label},
     )
-
-
-def _written(response: web.Response) -> bytes:
-    """A response as it goes over a connection that stays open (RFC 9112)."""
-    body = response.body
-    assert isinstance(body, bytes)
-    headers = {
-        **response.headers,
-        hdrs.CONTENT_LENGTH: str(len(body)),
-        hdrs.DATE: rfc822_formatted_time(),
-        hdrs.SERVER: SERVER_SOFTWARE,
-    }
-    lines = [f"HTTP/1.1 {response.status} {response.reason}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    return "\r\n".join([*lines, "", ""]).encode("utf-8", "replace") + body
 
 
 class _Refusals:
@@ -210,7 +216,7 @@ class _Heads:
 
     def ok(self, label: str) -> bytes:
         """The head, up to where the length of the body goes."""
-        date = rfc822_formatted_time()
+        date = http_date()
         if date is not self._date or label is not self._label:
             self._date, self._label = date, label
             self._head = (

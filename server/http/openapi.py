@@ -31,7 +31,8 @@ _ERRORS: Mapping[str, str] = {
     "400": "The body does not fit, or the model raised on it; the message says what to change.",
     "408": "The body did not arrive in time.",
     "413": "The body is too large.",
-    "415": "The content type is not JSON, CSV or Parquet.",
+    "415": "The content type is not JSON, CSV or Parquet, or the content coding is not taken.",
+    "431": "The head is too large.",
     "500": "The model's process died of this request, or its answer could not be written.",
     "503": "No model serves yet, or too many requests wait.",
     "504": "The prediction took too long.",
@@ -40,13 +41,16 @@ _ERRORS: Mapping[str, str] = {
 }
 
 
-def describe(name: str, label: str | None, model: Mapping[str, Any] | None) -> Schema:
+def describe(
+    name: str, label: str | None, model: Mapping[str, Any] | None, root_path: str = ""
+) -> Schema:
     """Return the OpenAPI 3.1 document.
 
     Args:
         name: The model's name.
         label: The version that serves, or None.
         model: What a worker told of it: `signature`, `from_type_hint` and `example`.
+        root_path: The prefix that a proxy keeps, or nothing.
     """
     model = model or {}
     version = label or "none"
@@ -58,6 +62,7 @@ def describe(name: str, label: str | None, model: Mapping[str, Any] | None) -> S
             "description": f"Predictions of the MLflow model {name!r}; version {version} serves.",
             "x-server-version": __version__,
         },
+        **({"servers": [{"url": root_path}]} if root_path else {}),
         "paths": {
             "/invocations": {"post": _invocations(model)},
             "/reload": {"post": _reload()},

@@ -9,10 +9,12 @@ from server.http.keys import DEPLOYMENT, SETTINGS
 from server.http.request_ids import request_id
 from server.serving.swaps import Swap, Trigger
 
+PATH = "/reload"
+
 routes = web.RouteTableDef()
 
 
-@routes.post("/reload")
+@routes.post(PATH)
 async def reload(request: web.Request) -> web.Response:
     """Swap to what the registry names now."""
     settings = request.app[SETTINGS]

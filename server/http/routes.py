@@ -115,4 +115,5 @@ async def openapi(request: web.Request) -> web.Response:
     release = request.app[DEPLOYMENT].release
     label = release.model.label if release else None
     model = release.ready.model if release and release.ready else None
-    return json_response(200, describe(request.app[SETTINGS].name, label, model))
+    settings = request.app[SETTINGS]
+    return json_response(200, describe(settings.name, label, model, settings.root_path))

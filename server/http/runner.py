@@ -1,19 +1,24 @@
 """aiohttp's server, with this server's connections and access log."""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, hdrs, web
+from aiohttp import __version__ as aiohttp_version
 from aiohttp.abc import AbstractAccessLogger
-from aiohttp.web_protocol import RequestHandler
 
 from server.http.app import make_app
 from server.http.connection import Connection, Limits
 from server.http.descriptors import open_to
+from server.http.errors import error_response
 from server.http.invocations import Invocations
 from server.http.metrics import Metrics
-from server.http.request_ids import request_id
+from server.http.ordinary_way import OrdinaryWay
+from server.http.request_ids import REQUEST_ID_HEADER, request_id
+from server.http.trial import short_way_problem
 from server.serving.deployment import Deployment
 from server.settings import Settings
 from watcher.job import Watcher
@@ -28,7 +33,7 @@ _LINGERING_SECONDS = 5.0
 log = structlog.get_logger("server.http")
 
 
-class Runner(web.AppRunner):
+class Runner(web.ServerRunner):
     """Runs the application for one deployment.
 
     Args:
@@ -37,14 +42,33 @@ class Runner(web.AppRunner):
         watcher: Whose state is shown.
     """
 
-    __slots__ = ("_invocations", "_settings")
-
     def __init__(self, settings: Settings, deployment: Deployment, watcher: Watcher) -> None:
         metrics = Metrics(deployment)
-        self._invocations = Invocations(deployment, metrics, settings)
-        self._settings = settings
-        app = make_app(settings, deployment, watcher, metrics, self._invocations)
-        super().__init__(app, shutdown_timeout=settings.drain_timeout_seconds)
+        invocations = Invocations(deployment, metrics, settings)
+        app = make_app(settings, deployment, watcher, metrics, invocations)
+        self._app_runner = web.AppRunner(app)
+        self._clients = _Server(settings, invocations)
+        super().__init__(self._clients, shutdown_timeout=settings.drain_timeout_seconds)
+
+    @property
+    def app(self) -> web.Application:
+        """The application."""
+        return self._app_runner.app
+
+    async def setup(self) -> None:
+        """Start the application, and choose how predictions are answered."""
+        await self._app_runner.setup()
+        assert self._app_runner.server is not None
+        problem = await short_way_problem()
+        if problem is not None:
+            log.warning("short_way_unavailable", aiohttp_version=aiohttp_version, error=problem)
+        self._clients.begin(self._app_runner.server, short_way=problem is None)
+        await super().setup()
+
+    async def cleanup(self) -> None:
+        """Close what is open, and end the application."""
+        await super().cleanup()
+        await self._app_runner.cleanup()
 
     async def finish(self, deadline: float) -> None:
         """Close the connections whose requests are answered, and the others at the deadline.
@@ -53,42 +77,79 @@ class Runner(web.AppRunner):
             deadline: Loop time.
         """
         left = deadline - asyncio.get_running_loop().time()
+        # What has arrived is begun with before idle connections are closed.
+        await asyncio.sleep(0)
+        self._clients.pre_shutdown()
         # aiohttp waits so long for the handler, and once more for the connection.
-        self._shutdown_timeout = max(left, _SHORTEST_SHUTDOWN_SECONDS) / 2
+        await self._clients.shutdown(max(left, _SHORTEST_SHUTDOWN_SECONDS) / 2)
         await self.cleanup()
-
-    async def _make_server(self) -> web.Server:
-        server = await super()._make_server()
-        return _Server(
-            server.request_handler,
-            request_factory=server.request_factory,
-            limits=Limits(
-                open_to(self._settings.max_connections), self._settings.request_timeout_seconds
-            ),
-            # The short way writes no access log.
-            invocations=None if self._settings.access_log else self._invocations,
-            access_log=log if self._settings.access_log else None,
-            access_log_class=_AccessLog,
-            keepalive_timeout=_KEEPALIVE_SECONDS,
-            lingering_time=_LINGERING_SECONDS,
-        )
 
 
 class _Server(web.Server):
-    def __init__(
-        self, handler: Any, *, limits: Limits, invocations: Invocations | None, **options: Any
-    ) -> None:
-        # What a client that has gone asked for is not predicted any more.
-        super().__init__(
-            handler, request_factory=options.pop("request_factory"), handler_cancellation=True
-        )
-        self._limits = limits
-        self._invocations = invocations
-        self._options = options
+    """Makes the connections; `begin` gives it the application whose requests they bring."""
 
-    def __call__(self) -> RequestHandler:
-        loop = asyncio.get_running_loop()
-        return Connection(self, self._limits, self._invocations, loop=loop, **self._options)
+    def __init__(self, settings: Settings, invocations: Invocations) -> None:
+        # What a client that has gone asked for is not predicted any more.
+        super().__init__(self._answer, request_factory=self._request, handler_cancellation=True)
+        self._settings = settings
+        self._invocations = invocations
+        self._connect: Callable[[], web.RequestHandler]
+
+    def begin(self, application: web.Server, *, short_way: bool) -> None:
+        """Take connections from now on.
+
+        Args:
+            application: Answers the requests.
+            short_way: Whether predictions can be answered past it.
+        """
+        self._application = application
+        settings = self._settings
+        access_log = settings.access_log
+        limits = Limits(open_to(settings.max_connections), settings.request_timeout_seconds)
+        options: dict[str, Any] = {
+            "loop": asyncio.get_running_loop(),
+            "access_log": log if access_log else None,
+            "access_log_class": _AccessLog,
+            "keepalive_timeout": _KEEPALIVE_SECONDS,
+            "lingering_time": _LINGERING_SECONDS,
+        }
+        if short_way:
+            # What it rests on may be gone.
+            from server.http.short_way import ShortWay
+
+            # It writes no access log.
+            invocations = None if access_log else self._invocations
+            self._connect = partial(ShortWay, self, limits, invocations, **options)
+        else:
+            self._connect = partial(OrdinaryWay, self, limits, **options)
+
+    def __call__(self) -> web.RequestHandler:
+        return self._connect()
+
+    def _request(self, *parts: Any) -> web.BaseRequest:
+        return self._application.request_factory(*parts)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = request.protocol
+        assert isinstance(connection, Connection)
+        connection.request_begun()
+        try:
+            return _expectation_failed(request) or await self._application.request_handler(request)
+        finally:
+            connection.request_answered()
+
+
+def _expectation_failed(request: web.BaseRequest) -> web.Response | None:
+    """The answer to a request that expects what can't be met (RFC 9110, section 10.1.1), or None.
+
+    aiohttp would refuse it before any of the application's own code is asked.
+    """
+    expected = request.headers.get(hdrs.EXPECT)
+    if not expected or expected.lower() == "100-continue" or request.version != HttpVersion11:
+        return None
+    response = error_response(417, f"Expect takes 100-continue, not {expected[:40]!a}")
+    response.headers[REQUEST_ID_HEADER] = request_id(request)
+    return response
 
 
 class _AccessLog(AbstractAccessLogger):

@@ -47,10 +47,14 @@ async def test_a_refusal_leaves_nothing_for_the_garbage_collector(
     invocations = Invocations(deployment, Metrics(deployment), settings)
     headers = CIMultiDictProxy(CIMultiDict({"Content-Type": "application/json"}))
 
+    late: list[bytes] = []
+
     def refuse() -> None:
         refused = invocations.submit(headers, b"{}")
         assert isinstance(refused.answered.exception(), NotServing)
-        assert b"503" in invocations.finish(refused)
+        answer = invocations.finish(refused, later=late.append)
+        assert answer is not None
+        assert b"503" in answer
 
     refuse()
     with collector_off():

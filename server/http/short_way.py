@@ -1,0 +1,214 @@
+"""The short way for predictions, past aiohttp's objects and tasks.
+
+It rests on private parts of aiohttp; `server.http.trial` tries at the start whether they are as
+expected.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.http import RawRequestMessage
+from multidict import CIMultiDictProxy
+
+from server.http.connection import Connection, Limits
+from server.http.heads import END_OF_HEAD, MAX_HEAD_BYTES, head_too_large_response
+from server.http.invocations import Prediction
+from server.http.wire import written
+
+# What a client whose head is refused gets to finish sending, so that it reads the answer.
+_LINGERING_SECONDS = 5.0
+
+
+class Predictions(Protocol):
+    """Who answers predictions; see `server.http.invocations.Invocations`."""
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """The paths that predictions are posted to."""
+
+    def takes(self, headers: "CIMultiDictProxy[str]", size: int) -> bool:
+        """Whether `submit` takes a request with such headers and a body of so many bytes."""
+
+    def submit(self, headers: "CIMultiDictProxy[str]", body: bytes) -> Prediction:
+        """Have a request answered whose body has arrived."""
+
+    def finish(self, prediction: Prediction, later: Callable[[bytes], None]) -> bytes | None:
+        """The whole answer, or None if `later` will get it."""
+
+
+class ShortWay(Connection):
+    """A connection that answers predictions itself.
+
+    aiohttp makes several objects and a task of each request. A prediction that has arrived whole
+    needs none of them: it is answered from here, and aiohttp waits for the next request meanwhile.
+    What it waits for is known here, too, so that heads are bounded in time and as a whole.
+
+    Args:
+        manager: The server that it came to.
+        limits: Its limits.
+        predictions: Answers predictions; None to leave them to aiohttp.
+        options: aiohttp's own.
+    """
+
+    __slots__ = (
+        "_answering",
+        "_head_bytes",
+        "_head_end",
+        "_head_timer",
+        "_held_back",
+        "_predictions",
+        "_written",
+    )
+
+    def __init__(
+        self, manager: web.Server, limits: Limits, predictions: Predictions | None, **options: Any
+    ) -> None:
+        super().__init__(manager, limits, **options)
+        self._predictions = predictions
+        self._answering: Prediction | None = None
+        # Done when an answer that takes time to write is written.
+        self._written: asyncio.Future[None] | None = None
+        # What came while a prediction was under way: answers go out in the order of the requests.
+        self._held_back = bytearray()
+        # Runs from the first byte of a head until the last.
+        self._head_timer: asyncio.TimerHandle | None = None
+        # Of a head that has arrived in part: how much, and the last of it.
+        self._head_bytes = 0
+        self._head_end = b""
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._stop_head_timer()
+        if self._answering is not None:
+            self._answering.answered.cancel()
+        super().connection_lost(exc)
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:
+        """Close the connection, after an answer that is being written.
+
+        Args:
+            timeout: Seconds to wait for it at most.
+        """
+        if self._written is not None:
+            await asyncio.wait((self._written,), timeout=timeout)
+        await super().shutdown(timeout)
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        if self._answering is not None:
+            if data:
+                self._held_back += data
+                self._pause_reading_for_buffer()
+            return
+        waiter = self._waiter
+        if waiter is None or waiter.done() or self._reading_paused or self._paused:
+            super().data_received(data)
+            return
+        if self._head_bytes + len(data) > MAX_HEAD_BYTES and not self._head_ends_in(data):
+            self._refuse_head()
+            return
+        # Not told of what comes, aiohttp's own loop sleeps on.
+        self._waiter = None
+        try:
+            super().data_received(data)
+        finally:
+            self._waiter = waiter
+        if not self._messages:
+            self._note_head(data)
+            return
+        self._stop_head_timer()
+        if self._predictions is None or not self._predict(self._predictions):
+            waiter.set_result(None)
+
+    def _predict(self, predictions: Predictions) -> bool:
+        """Have the one request that has arrived answered, if it is a whole prediction."""
+        if len(self._messages) > 1:
+            return False
+        message, payload = self._messages[0]
+        if (
+            not isinstance(message, RawRequestMessage)
+            or message.path not in predictions.paths
+            or message.method != hdrs.METH_POST
+            or message.version != HttpVersion11
+            or message.should_close
+            or message.upgrade
+            or not payload.is_eof()
+            or payload.exception() is not None
+            # It would go on with what has come behind, as soon as this body is read.
+            or self._reading_paused
+            or not predictions.takes(message.headers, payload.total_bytes)
+        ):
+            return False
+        self._messages.clear()
+        assert self._parser is not None
+        self._parser.message_consumed()
+        self._gateway.requests_count += 1
+        self._answering = predictions.submit(message.headers, payload.read_nowait())
+        self._answering.answered.add_done_callback(self._finish)
+        return True
+
+    def _finish(self, answered: "asyncio.Future[Any]") -> None:
+        if answered.cancelled() or self.transport is None:
+            self._answering = None
+            return
+        assert self._answering is not None
+        assert self._predictions is not None
+        answer = self._predictions.finish(self._answering, self._write_late)
+        if answer is None:
+            self._written = self._loop.create_future()
+        else:
+            self._write(answer)
+
+    def _write(self, answer: bytes) -> None:
+        self._answering = None
+        if self.transport is None:
+            return
+        self.transport.write(answer)
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._held_back:
+            data = bytes(self._held_back)
+            self._held_back.clear()
+            self._resume_reading_for_buffer()
+            self.data_received(data)
+
+    def _write_late(self, answer: bytes) -> None:
+        assert self._written is not None
+        self._written.set_result(None)
+        self._written = None
+        self._write(answer)
+
+    def _head_ends_in(self, data: bytes) -> bool:
+        """Whether the head that has begun can end with `data` and keep within the limit."""
+        room = max(0, MAX_HEAD_BYTES - self._head_bytes)
+        return END_OF_HEAD in self._head_end + data[:room]
+
+    def _note_head(self, data: bytes) -> None:
+        """Note a part of a head that is to end in time."""
+        self._head_bytes += len(data)
+        self._head_end = (self._head_end + data[-3:])[-3:]
+        if data and self._head_timer is None:
+            seconds = self._client_limits.head_seconds
+            self._head_timer = self._loop.call_later(seconds, self.force_close)
+
+    def _refuse_head(self) -> None:
+        self._stop_head_timer()
+        self._deaf = True
+        if self.transport is not None:
+            self.transport.write(written(head_too_large_response(), close=True))
+            self.transport.write_eof()
+        self._head_timer = self._loop.call_later(_LINGERING_SECONDS, self.force_close)
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+            self._head_bytes = 0
+            self._head_end = b""
+
+    def _process_keepalive(self) -> None:
+        if self._answering is not None:
+            # Not idle: it is the model that takes its time.
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        super()._process_keepalive()
