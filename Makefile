@@ -11,7 +11,7 @@ help: ## Show what there is to make.
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[sklearn,test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[codings,sklearn,test]'
 	@touch $@
 
 install: $(INSTALLED) ## Make .venv and install everything into it.
