@@ -28,7 +28,9 @@ class Outcome(NamedTuple):
     log: str
 
 
-def run(directory: Path, seed: int, seconds: float, *, kills: bool) -> Outcome:
+def run(
+    directory: Path, seed: int, seconds: float, *, kills: bool, database: Path | None = None
+) -> Outcome:
     """Put a stack through chaos under constant load.
 
     Args:
@@ -36,8 +38,9 @@ def run(directory: Path, seed: int, seconds: float, *, kills: bool) -> Outcome:
         seed: Determines the schedule.
         seconds: How long the schedule goes on.
         kills: Whether workers are killed.
+        database: An MLflow database to begin with; it is left as it is.
     """
-    stack = Stack(directory)
+    stack = Stack(directory, database)
     problems: list[str] = []
     try:
         before = _resources(stack.server)

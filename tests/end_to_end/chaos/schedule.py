@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import shutil
 import signal
 import threading
 import time
@@ -46,12 +47,15 @@ class Stack:
 
     Args:
         directory: For everything that they write.
+        database: The tracking server's at the start: making its tables takes seconds.
         settings: More settings of the model server.
     """
 
-    def __init__(self, directory: Path, **settings: str) -> None:
+    def __init__(self, directory: Path, database: Path | None = None, **settings: str) -> None:
         for name in ("tracking", "models", "scratch"):
             (directory / name).mkdir()
+        if database is not None:
+            shutil.copy(database, directory / "tracking")
         self.tracking = TrackingServer(directory / "tracking")
         self.tracking.start()
         self.proxy = Proxy(self.tracking.port)

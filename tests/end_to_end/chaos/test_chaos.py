@@ -21,6 +21,6 @@ from tests.end_to_end.chaos.run import run
 def test_chaos_fails_no_request_and_ends_in_order(
     tmp_path: Path, database: Path, seed: int, seconds: float, kills: bool
 ) -> None:
-    outcome = run(tmp_path, seed, seconds, kills=kills)
+    outcome = run(tmp_path, seed, seconds, kills=kills, database=database)
     print(outcome.summary, outcome.log, sep="\n")
     assert outcome.problems == []
