@@ -20,7 +20,7 @@ demo: $(INSTALLED) ## Start MLflow, two trained models and their servers.
 	$(BIN)/python -m demo
 
 test: $(INSTALLED) lint ## Lint, check types and run the tests.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(INSTALLED) ## Lint and check types.
 	$(BIN)/ruff check .

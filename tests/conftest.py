@@ -36,6 +36,14 @@ def pytest_configure() -> None:
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, keep those of a file in one; and the demo's, as
+    it takes long to start."""
+    for item in items:
+        demo = "demo" in item.path.parts
+        item.add_marker(pytest.mark.xdist_group("demo" if demo else str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database in an SQLite file: making its tables takes seconds."""
@@ -177,11 +185,9 @@ class StartServer(Protocol):
 
 
 @pytest.fixture
-def scratch(tmp_path: Path) -> Path:
-    """The servers' TMPDIR."""
-    path = tmp_path / "scratch"
-    path.mkdir()
-    return path
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The servers' TMPDIR. Its name is short: sockets in it have but 107 bytes for theirs."""
+    return tmp_path_factory.mktemp("scratch")
 
 
 @pytest.fixture

@@ -104,15 +104,13 @@ def test_the_command_is_installed() -> None:
 
 
 def test_the_command_serves_in_a_folder_full_of_them_and_models_find_what_they_need_there(
-    tmp_path: Path,
+    tmp_path: Path, scratch: Path
 ) -> None:
     folder = tmp_path / "folder"
     raising = "raise RuntimeError('imported')"
     write(folder, server=raising, watcher=raising, structlog_py=raising, theirs_py="WORD = 'fine'")
     code = loader("import theirs\nreturn theirs.WORD")
     path = save(tmp_path, {"its_loader.py": code}, loader_module="its_loader")
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
 
     class ByCommand(Server):
         command = BY_COMMAND

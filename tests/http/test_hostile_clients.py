@@ -44,6 +44,11 @@ def memory(processes: list[psutil.Process]) -> list[int]:
     return [process.memory_info().rss for process in processes]
 
 
+def grown_little(before: list[int], after: list[int]) -> bool:
+    """Whether none has grown by more than a body takes while it is read."""
+    return all(later - earlier < 60_000_000 for earlier, later in zip(before, after, strict=True))
+
+
 @pytest.fixture(autouse=True)
 async def next_client_is_served(client: Client) -> AsyncIterator[None]:
     """After each test: the same worker answers the next client at once, and memory is bounded."""
@@ -55,9 +60,10 @@ async def next_client_is_served(client: Client) -> AsyncIterator[None]:
     assert (await client.predict({"instances": ["some text"]})).json == {"predictions": ["fine"]}
     assert time.monotonic() - started < 1.0
     assert await client.worker_pids() == pids
-    gc.collect()
-    for earlier, later in zip(before, memory(processes), strict=True):
-        assert later - earlier < 60_000_000
+    if not grown_little(before, memory(processes)):
+        # What these very tests have left behind is not the gateway's.
+        gc.collect()
+        assert grown_little(before, memory(processes))
 
 
 @pytest.fixture

@@ -19,8 +19,12 @@ from tests.end_to_end.chaos.run import run
     ids=["kills", "kills for longer", "no kills"],
 )
 def test_chaos_fails_no_request_and_ends_in_order(
-    tmp_path: Path, database: Path, seed: int, seconds: float, kills: bool
+    tmp_path_factory: pytest.TempPathFactory,
+    database: Path,
+    seed: int,
+    seconds: float,
+    kills: bool,
 ) -> None:
-    outcome = run(tmp_path, seed, seconds, kills=kills, database=database)
+    outcome = run(tmp_path_factory.mktemp("chaos"), seed, seconds, kills=kills, database=database)
     print(outcome.summary, outcome.log, sep="\n")
     assert outcome.problems == []
