@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     cors_allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Comma-separated origins whose pages may ask, such as https://app.example.com; "
-        "* for all. Default: none. Never for /reload.",
+        "* for all. Default: none. What /reload answers is shown to none.",
     )
 
     poll_interval_seconds: float = Field(
@@ -191,6 +191,8 @@ def _origin(text: str) -> str:
     if text in ("*", "null"):
         return text
     url = urlsplit(text.lower())
+    if not url.scheme or url.port == 0:  # reading the port raises where there can be no such
+        raise ValueError(f"{text!r} is not an origin")
     host = url.netloc.removesuffix(_DEFAULT_PORTS.get(url.scheme, "/"))
     if not _HOST.fullmatch(host) or url.path not in ("", "/") or url.query or url.fragment:
         raise ValueError(f"{text!r} is not an origin")

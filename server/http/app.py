@@ -8,7 +8,7 @@ from server.errors import ServingError
 from server.http import reload, routes
 from server.http.cors import Cors
 from server.http.errors import error_response, http_exception_response, serving_error_response
-from server.http.heads import MAX_HEAD_BYTES, head_size, head_too_large_response
+from server.http.heads import MAX_HEAD_BYTES, head_size, refuse_large_head
 from server.http.invocations import PATH, Invocations
 from server.http.keys import DEPLOYMENT, METRICS, SETTINGS, WATCHER
 from server.http.metrics import Metrics
@@ -52,7 +52,7 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
     structlog.contextvars.bind_contextvars(request_id=identifier)
     try:
         if head_size(request) > MAX_HEAD_BYTES:
-            response: web.StreamResponse = head_too_large_response()
+            response: web.StreamResponse = refuse_large_head()
             response.force_close()
         else:
             response = await handler(request)

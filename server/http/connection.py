@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from server.http.errors import error_response
-from server.http.heads import MAX_HEAD_BYTES, MAX_HEADERS, head_too_large_response
+from server.http.heads import MAX_HEAD_BYTES, MAX_HEADERS, refuse_large_head
 from server.http.wire import written
 
 log = structlog.get_logger("server.http")
@@ -87,10 +87,11 @@ class Connection(web.RequestHandler):
             raise ConnectionError("the answer has been begun already")
         if status < 500:
             reason = exc.message if isinstance(exc, HttpProcessingError) else str(exc)
-            log.info("request_malformed", error=reason.strip().splitlines()[0] if reason else "")
             if isinstance(exc, LineTooLong) or reason.startswith("Too many headers"):
-                response = head_too_large_response()
+                response = refuse_large_head()
             else:
+                first_line = reason.strip().partition("\n")[0]
+                log.info("request_malformed", error=first_line)
                 text = "this is not an HTTP request that can be understood"
                 response = error_response(status, text)
         else:

@@ -51,8 +51,8 @@ class Cors:
         return web.Response(status=204, headers=headers)
 
     async def _add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
-        if _ANY not in self._origins:
-            response.headers.add(hdrs.VARY, hdrs.ORIGIN)
+        # Even where it is the same for all: those that send none get no such headers.
+        response.headers.add(hdrs.VARY, hdrs.ORIGIN)
         if self._allows(request):
             allowed = _ANY if _ANY in self._origins else request.headers[hdrs.ORIGIN]
             response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = allowed

@@ -1,5 +1,6 @@
 """How large the head of a request may be: the request line and all headers."""
 
+import structlog
 from aiohttp import web
 
 from server.http.errors import error_response
@@ -11,9 +12,12 @@ MAX_HEADERS = 1024
 
 END_OF_HEAD = b"\r\n\r\n"
 
+log = structlog.get_logger("server.http")
 
-def head_too_large_response() -> web.Response:
-    """The answer to a request whose head is larger (RFC 6585, section 5)."""
+
+def refuse_large_head() -> web.Response:
+    """The answer to a request whose head is larger (RFC 6585, section 5); logged."""
+    log.info("request_malformed", error="the head is too large")
     return error_response(
         431,
         "the request line and the headers, cookies among them, are larger than this server takes: "

@@ -40,7 +40,9 @@ class OrdinaryWay(Connection):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if not self._within_request and self._head_timer is None and not self._deaf:
+        waits = not self._within_request and self._head_timer is None and not self._deaf
+        # An empty line behind a body begins no head (RFC 9112, section 2.2).
+        if waits and data.strip(b"\r\n"):
             loop = asyncio.get_running_loop()
             self._head_timer = loop.call_later(self._client_limits.head_seconds, self._hang_up)
         super().data_received(data)

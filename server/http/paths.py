@@ -9,11 +9,8 @@ def spellings(path: str, root_path: str) -> tuple[str, ...]:
     clients as well that do not follow where a POST is redirected.
 
     Args:
-        path: As the route is known, without a slash at the end unless it is the root.
+        path: As the route is known, without a slash at the end.
         root_path: The prefix, or nothing.
     """
-    plain = (path,) if path == "/" else (path, f"{path}/")
-    if not root_path:
-        return plain
-    prefixed = (root_path, f"{root_path}/") if path == "/" else tuple(root_path + p for p in plain)
-    return (*plain, *prefixed)
+    plain = (path, f"{path}/")
+    return (*plain, *(root_path + spelling for spelling in plain)) if root_path else plain

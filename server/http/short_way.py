@@ -5,6 +5,7 @@ expected.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -13,12 +14,14 @@ from aiohttp.http import RawRequestMessage
 from multidict import CIMultiDictProxy
 
 from server.http.connection import Connection, Limits
-from server.http.heads import END_OF_HEAD, MAX_HEAD_BYTES, head_too_large_response
+from server.http.heads import END_OF_HEAD, MAX_HEAD_BYTES, refuse_large_head
 from server.http.invocations import Prediction
 from server.http.wire import written
 
 # What a client whose head is refused gets to finish sending, so that it reads the answer.
 _LINGERING_SECONDS = 5.0
+# Transports tell when little is left to send, and not when nothing is.
+_PAUSE_SECONDS = 0.02
 
 
 class Predictions(Protocol):
@@ -85,14 +88,25 @@ class ShortWay(Connection):
         super().connection_lost(exc)
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:
-        """Close the connection, after an answer that is being written.
+        """Close the connection, after the answer that is being packed or sent.
 
         Args:
             timeout: Seconds to wait for it at most.
         """
-        if self._written is not None:
-            await asyncio.wait((self._written,), timeout=timeout)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                if self._written is not None:
+                    await asyncio.wait((self._written,))
+                while self._is_sending():  # noqa: ASYNC110
+                    await asyncio.sleep(_PAUSE_SECONDS)
         await super().shutdown(timeout)
+
+    def _is_sending(self) -> bool:
+        return self.transport is not None and self.transport.get_write_buffer_size() > 0
+
+    def request_begun(self) -> None:
+        # What came between its head and now was its body.
+        self._stop_head_timer()
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
@@ -105,6 +119,11 @@ class ShortWay(Connection):
         waiter = self._waiter
         if waiter is None or waiter.done() or self._reading_paused or self._paused:
             super().data_received(data)
+            if self._messages:
+                self._stop_head_timer()
+            elif not self._request_in_progress:
+                # aiohttp is about to wait: for a new client's first request, or for the next.
+                self._note_head(data)
             return
         if self._head_bytes + len(data) > MAX_HEAD_BYTES and not self._head_ends_in(data):
             self._refuse_head()
@@ -186,9 +205,12 @@ class ShortWay(Connection):
 
     def _note_head(self, data: bytes) -> None:
         """Note a part of a head that is to end in time."""
+        if self._head_timer is None and not data.strip(b"\r\n"):
+            # An empty line behind a body is none (RFC 9112, section 2.2).
+            return
         self._head_bytes += len(data)
         self._head_end = (self._head_end + data[-3:])[-3:]
-        if data and self._head_timer is None:
+        if self._head_timer is None:
             seconds = self._client_limits.head_seconds
             self._head_timer = self._loop.call_later(seconds, self.force_close)
 
@@ -196,7 +218,7 @@ class ShortWay(Connection):
         self._stop_head_timer()
         self._deaf = True
         if self.transport is not None:
-            self.transport.write(written(head_too_large_response(), close=True))
+            self.transport.write(written(refuse_large_head(), close=True))
             self.transport.write_eof()
         self._head_timer = self._loop.call_later(_LINGERING_SECONDS, self.force_close)
 

@@ -28,6 +28,7 @@ _HANDLER_PARTS = (
     "_pause_reading_for_buffer",
     "_paused",
     "_reading_paused",
+    "_request_in_progress",
     "_resume_reading_for_buffer",
     "_waiter",
     "force_close",

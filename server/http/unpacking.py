@@ -19,6 +19,9 @@ _PIECE = 64 * 1024
 # Log rotation and the like write some members behind each other, nobody writes thousands.
 _MOST_MEMBERS = 1024
 _MOST_CODINGS = 4
+# A larger window must not be sent (RFC 9659).
+_ZSTD_WINDOW_LOG = 23
+_DAMAGED_ZSTD = "is damaged, or has a window above 8 MiB"
 
 
 class _Decoder(Protocol):
@@ -41,11 +44,13 @@ class _Coding:
         begin: Makes a decoder for a stream that begins with such bytes.
         members: How many streams may stand one behind the other.
         error: What the decoder raises.
+        damaged: What that says of the stream.
     """
 
     begin: Callable[[bytes], _Decoder]
     members: int
     error: type[Exception]
+    damaged: str = "is damaged"
 
 
 def _gzip(_beginning: bytes) -> _Decoder:
@@ -65,14 +70,13 @@ def _zstd() -> dict[str, _Coding]:
     module = _first_of("compression.zstd", "backports.zstd")
     if module is None:
         return {}
-    # A larger window than 8 MiB must not be sent (RFC 9659).
-    options = {module.DecompressionParameter.window_log_max: 23}
+    options = {module.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
 
     def begin(_beginning: bytes) -> _Decoder:
         decoder: _Decoder = module.ZstdDecompressor(options=options)
         return decoder
 
-    return {"zstd": _Coding(begin, _MOST_MEMBERS, module.ZstdError)}
+    return {"zstd": _Coding(begin, _MOST_MEMBERS, module.ZstdError, _DAMAGED_ZSTD)}
 
 
 def _brotli() -> dict[str, _Coding]:
@@ -191,7 +195,7 @@ def _unpack(coding: _Coding, packed: bytes, limit: int) -> bytes:
                     return b"".join(parts)
                 piece = decoder.unused_data
     except coding.error:
-        raise _Damaged("is damaged") from None
+        raise _Damaged(coding.damaged) from None
     if not decoder.eof:
         raise _Damaged("ends too early")
     return b"".join(parts)

@@ -103,6 +103,19 @@ async def test_a_large_body_behind_a_large_head_is_taken(client: Client) -> None
         assert await raw.answer() == GOOD
 
 
+@pytest.mark.parametrize("cut", [1, 2, 3])
+async def test_a_head_that_ends_with_a_large_body_is_taken(client: Client, cut: int) -> None:
+    body = json.dumps({"instances": ["some text", " " * 100_000]}).encode()
+    head = b"POST /invocations HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+    head += b"Content-Length: %d\r\n\r\n" % len(body)
+    async with await RawClient.open(client.port) as raw:
+        await raw.send(head[:-cut])
+        # As soon as this one is answered, the server has read the piece.
+        assert (await client.get("/livez")).status == 200
+        await raw.send(head[-cut:] + body)
+        assert (await raw.answer())[0] == 200
+
+
 async def test_a_large_head_behind_another_request_is_bounded(client: Client) -> None:
     async with await RawClient.open(client.port) as raw:
         await raw.send(post() + post(size=MAX_HEAD_BYTES))

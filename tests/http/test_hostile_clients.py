@@ -196,6 +196,32 @@ async def test_a_head_that_never_arrives_whole_is_given_up(client: Client, raw: 
         assert (await idle.answer())[0] == 200
 
 
+async def test_a_client_that_begins_a_head_and_stalls_is_given_up(client: Client) -> None:
+    async with AsyncExitStack() as stack:
+        started = time.monotonic()
+        stalled = [await RawClient.open(client.port) for _ in range(20)]
+        for number, raw in enumerate(stalled):
+            await stack.enter_async_context(raw)
+            if number % 2:
+                await raw.send(b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n")
+                assert (await raw.answer())[0] == 200
+            await raw.send(b"POST /invocations HTTP/1.1\r\nHost: t")
+        for raw in stalled:
+            assert (await raw.answer())[0] in (0, 408)
+        assert time.monotonic() - started < TIMEOUT + 3
+
+
+async def test_an_empty_line_behind_a_body_begins_no_head(raw: RawClient) -> None:
+    await raw.post(GOOD)
+    assert (await raw.answer())[0] == 200
+    await raw.send(b"\r\n")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(TIMEOUT + 0.5):
+            await raw.closed()
+    await raw.post(GOOD)
+    assert (await raw.answer())[0] == 200
+
+
 async def test_a_longer_body_than_said_does_not_become_the_next_answer(raw: RawClient) -> None:
     await raw.post(GOOD + b"garbage\r\n\r\n", length=len(GOOD))
     answers = [(await raw.answer())[0], (await raw.answer())[0]]

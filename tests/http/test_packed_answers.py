@@ -146,6 +146,35 @@ async def test_an_answer_that_is_being_packed_is_sent_before_the_connection_is_c
             await asyncio.gather(closing, *holding)
 
 
+async def test_a_client_that_reads_slowly_gets_all_before_the_connection_is_closed(
+    start_gateway: StartGateway, saved: SavedModels, way: str
+) -> None:
+    size = 10_000_000
+    predict = f"return ['a' * {size} if text == 'large' else '' for text in model_input['text']]"
+    gateway = await start_gateway(saved.save(predict))
+    listener = Listener(gateway)
+    test_client: TestClient[Any, Any] = TestClient(listener)
+    async with test_client:
+        asker = Client(test_client, gateway)
+        async with await RawClient.open(asker.port) as raw:
+            raw.transport.pause_reading()
+            await raw.post(b'{"instances": ["large"]}')
+
+            async def answered() -> bool:
+                text = (await asker.get("/metrics")).body
+                return b'model_server_answers_total{outcome="ok"} 1.0' in text
+
+            await eventually(answered, "the worker has answered")
+            assert listener.runner is not None
+            closing = asyncio.ensure_future(listener.runner.cleanup())
+            done, _ = await asyncio.wait([closing], timeout=0.2)
+            assert not done
+            raw.transport.resume_reading()
+            status, _, body = await raw.whole_answer()
+            assert (status, len(body)) == (200, size + len('{"predictions":[""]}'))
+            await closing
+
+
 async def test_answers_keep_their_order_while_one_is_packed(client: Client) -> None:
     async with await RawClient.open(client.port) as raw:
         for _ in range(3):
