@@ -108,8 +108,7 @@ async def test_a_head_that_ends_with_a_large_body_is_taken(client: Client, cut: 
     body = json.dumps({"instances": ["some text", " " * 100_000]}).encode()
     head = b"POST /invocations HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
     head += b"Content-Length: %d\r\n\r\n" % len(body)
-    async with await RawClient.open(client.port) as raw:
-        await raw.send(head[:-cut])
+    async with await RawClient.open(client.port, head[:-cut]) as raw:
         # As soon as this one is answered, the server has read the piece.
         assert (await client.get("/livez")).status == 200
         await raw.send(head[-cut:] + body)

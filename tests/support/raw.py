@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Callable
 
 _SECONDS = 20.0
@@ -19,10 +20,17 @@ class RawClient(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     @classmethod
-    async def open(cls, port: int) -> "RawClient":
-        """Connect to a port of this machine."""
+    async def open(cls, port: int, first: bytes = b"") -> "RawClient":
+        """Connect to a port of this machine.
+
+        Args:
+            first: Sent in the same instant; a server in this loop finds it as it accepts.
+        """
+        sock = socket.create_connection(("127.0.0.1", port))
+        sock.sendall(first)
+        sock.setblocking(False)
         loop = asyncio.get_running_loop()
-        transport, client = await loop.create_connection(cls, "127.0.0.1", port)
+        transport, client = await loop.create_connection(cls, sock=sock)
         client._transport = transport
         return client
 
