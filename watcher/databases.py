@@ -6,7 +6,6 @@ database that MLflow itself can't open any more, and the look-up process is ende
 too long. So a database has to be ready before MLflow's client hears of it.
 """
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,27 +14,24 @@ import mlflow
 from watcher.versions import RegistryUnreachable
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Engine
+    from sqlalchemy import Engine
 
 # As in mlflow.store.db.db_types. Drivers may be named as well: `postgresql+psycopg2://`.
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-
-# Parameters of a database's URL that drivers take credentials from.
-_SECRETS = re.compile(
-    r"(?<=[?&])([^=&]*(?:pass|pwd|secret|token|odbc_connect)[^=&]*)=[^&]*", re.IGNORECASE
-)
 
 _REPAIR = "restore a backup, or make the database anew"
 
 _ready: set[tuple[str, bool]] = set()
 
 
-def expect_ready(uri: str, *, same_revision: bool) -> None:
+def expect_ready(uri: str, variable: str, *, same_revision: bool) -> None:
     """Refuse a database that MLflow would set up or migrate first, or not open at all.
 
     Args:
         uri: Of a tracking store or registry. What is no database passes, and so does what was
             ready before.
+        variable: Which is set to it. The message names that: the URI itself may hold credentials,
+            and clients get to read why nothing serves.
         same_revision: Whether it must be of this MLflow's revision: MLflow's tracking store opens
             no other, its registry store any that has all tables.
 
@@ -47,15 +43,14 @@ def expect_ready(uri: str, *, same_revision: bool) -> None:
     if is_missing_file(uri):
         # Before anything connects: SQLite makes a file of it.
         raise RegistryUnreachable(
-            f"there is no database {uri}: set MLFLOW_TRACKING_URI, or run `mlflow db upgrade "
-            f"'{uri}'` to make it"
+            f"there is no database: set {variable}, or {_upgrade(variable)} to make it"
         )
     # Here, as it takes a second and registries over HTTP do without.
     from mlflow.store.db import utils
 
     engine = utils.create_sqlalchemy_engine(uri)  # type: ignore[no-untyped-call]
     try:
-        if problem := _problem(utils, engine, same_revision):
+        if problem := _problem(utils, engine, variable, same_revision):
             raise RegistryUnreachable(problem)
     finally:
         engine.dispose()
@@ -64,23 +59,24 @@ def expect_ready(uri: str, *, same_revision: bool) -> None:
 
 def is_missing_file(uri: str) -> bool:
     """Whether it names an SQLite database in a file that is not there."""
-    if not uri.startswith("sqlite:///"):
+    from sqlalchemy.engine import make_url
+
+    url = make_url(uri)
+    if url.get_backend_name() != "sqlite" or url.query.get("mode") == "memory":
         return False
-    path, _, _ = uri.removeprefix("sqlite:///").partition("?")
-    in_memory_or_uri = not path or path.startswith((":memory:", "file:"))
-    return not in_memory_or_uri and not Path(path).exists()
+    # SQLite's own URIs: https://www.sqlite.org/uri.html
+    path = (url.database or "").removeprefix("file:")
+    return path not in ("", ":memory:") and not Path(path).exists()
 
 
-def without_credentials(url: "URL") -> str:
-    """A database's URL as it can be shown."""
-    return _SECRETS.sub(r"\1=***", url.render_as_string(hide_password=True))
+def _upgrade(variable: str) -> str:
+    return f'run `mlflow db upgrade "${variable}"`'
 
 
-def _problem(utils: Any, engine: "Engine", same_revision: bool) -> str | None:
-    database = without_credentials(engine.url)
-    upgrade = f"run `mlflow db upgrade '{database}'`"
+def _problem(utils: Any, engine: "Engine", variable: str, same_revision: bool) -> str | None:
+    upgrade = _upgrade(variable)
     if utils._is_empty_database(engine):
-        return f"the database is empty: {upgrade} to set it up"
+        return f"the database of {variable} is empty: {upgrade} to set it up"
     has_all_tables = utils._all_tables_exist(engine)
     if has_all_tables and not same_revision:
         return None
@@ -90,16 +86,16 @@ def _problem(utils: Any, engine: "Engine", same_revision: bool) -> str | None:
         return None
     if revision in older:
         return (
-            f"the database is of an older MLflow: take a backup, and {upgrade} to migrate it (if "
-            f"a table exists already, that was broken off before: {_REPAIR})"
+            f"the database of {variable} is of an older MLflow: take a backup, and {upgrade} to "
+            f"migrate it (if a table exists already, that was broken off before: {_REPAIR})"
         )
     if revision in (None, newest):
         return (
-            f"the database {database} lacks tables: it is being set up, or that was broken off: "
+            f"the database of {variable} lacks tables: it is being set up, or that was broken off: "
             f"{_REPAIR}"
         )
     return (
-        f"the database {database} is of a newer MLflow than {mlflow.__version__}, which is "
+        f"the database of {variable} is of a newer MLflow than {mlflow.__version__}, which is "
         "installed here: install that one"
     )
 

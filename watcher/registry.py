@@ -66,8 +66,9 @@ def _ask(uri: ModelUri) -> ModelVersion:
         return ModelVersion(load_uri=uri.text, source=uri.text)
     tracking_uri = _tracking_uri()
     # Both: for a registered model, too, the client opens the tracking store.
-    expect_ready(tracking_uri, same_revision=True)
-    expect_ready(mlflow.get_registry_uri(), same_revision=False)
+    expect_ready(tracking_uri, _variable_of(tracking_uri), same_revision=True)
+    registry_uri: str = mlflow.get_registry_uri()
+    expect_ready(registry_uri, _variable_of(registry_uri), same_revision=False)
     client = MlflowClient(tracking_uri)
     if uri.form is Form.MODEL_ID:
         logged = client.get_logged_model(uri.selector)
@@ -103,6 +104,12 @@ def _tracking_uri() -> str:
     named: bool = mlflow.is_tracking_uri_set()  # type: ignore[no-untyped-call]
     registry = os.environ.get("MLFLOW_REGISTRY_URI")
     return registry if registry and not named and is_missing_file(uri) else uri
+
+
+def _variable_of(uri: str) -> str:
+    """The variable that is set to a URI, or is to be set to another."""
+    registry = os.environ.get("MLFLOW_REGISTRY_URI")
+    return "MLFLOW_REGISTRY_URI" if uri == registry else "MLFLOW_TRACKING_URI"
 
 
 def _registered(client: MlflowClient, uri: ModelUri) -> RegisteredVersion:

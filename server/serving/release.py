@@ -109,9 +109,10 @@ class Release:
         return not self._crashes.any_lately(self._loop.time())
 
     def fails_example_of(self, model: ModelVersion) -> bool:
-        """Whether it serves that very version although that fails on its own example."""
+        """Whether it serves that very version although that fails on its own example, or may."""
         same = self.model.identity == model.identity
-        return same and self.ready is not None and self.ready.example_failed is not None
+        failed = self.ready is not None and self.ready.example_failed is not None
+        return same and (failed or not self._rehearse)
 
     @property
     def waiting(self) -> int:

@@ -7,12 +7,18 @@ own: ours must not be found under these names. So the package's imports of itsel
 import importlib
 import importlib.util
 import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 NAME = "_model_server_worker"
 
 _GATEWAYS_NAMES = ("server", "watcher")
+# Where these packages are.
+_HOME = Path(__file__).resolve().parents[2]
 
 
 def import_privately(module: str) -> Any:
@@ -33,3 +39,17 @@ def forget_the_gateways_names() -> None:
     """Leave the names that the gateway has for its packages to the model."""
     for name in [name for name in sys.modules if name.partition(".")[0] in _GATEWAYS_NAMES]:
         del sys.modules[name]
+    sys.meta_path.insert(0, _ModelsOwn())
+
+
+class _ModelsOwn(MetaPathFinder):
+    """Finds the model's own under the gateway's names, wherever on the path: a folder without
+    `__init__.py` would else lose to our packages behind it."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname not in _GATEWAYS_NAMES:
+            return None
+        others = [entry for entry in sys.path if Path(entry).resolve() != _HOME]
+        return PathFinder.find_spec(fullname, others, target)

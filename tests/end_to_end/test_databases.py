@@ -23,8 +23,9 @@ def test_an_empty_database_is_left_to_mlflow_and_served_from_once_it_is_set_up(
     uri = f"sqlite:///{path}"
     server = start_server(f"models:/{model_name}/Production", MLFLOW_TRACKING_URI=uri)
     refused = server.wait_for("registry_unreachable")
-    assert (
-        refused["error"] == f"the database is empty: run `mlflow db upgrade '{uri}'` to set it up"
+    command = 'mlflow db upgrade "$MLFLOW_TRACKING_URI"'
+    assert refused["error"] == (
+        f"the database of MLFLOW_TRACKING_URI is empty: run `{command}` to set it up"
     )
     assert server.get("/health").status == 503
     assert path.read_bytes() == b""

@@ -44,6 +44,9 @@ def test_it_serves_where_nothing_else_does_and_says_so_once(
     # Nothing speaks for it yet, but it serves already.
     assert server.reload().status == 200
     assert len(server.find("example_failed")) == 2
+    assert server.request("POST", "/reload?force=true").status == 200
+    assert server.reload().status == 200
+    assert len(server.find("example_failed")) == 3
     assert server.find("reload_failed") == []
 
 

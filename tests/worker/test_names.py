@@ -35,6 +35,14 @@ MODELS: dict[str, tuple[dict[str, str], str]] = {
         return WORD + END
         """,
     ),
+    "server and watcher as folders without a first module": (
+        {"server/words.py": "WORD = 'fi'", "watcher/deep/words.py": "END = 'ne'"},
+        """
+        import server.words
+        from watcher.deep import words
+        return server.words.WORD + words.END
+        """,
+    ),
     "server and watcher as modules": (
         {"server.py": "WORD = 'fi'", "watcher.py": "END = 'ne'"},
         """
