@@ -118,6 +118,21 @@ async def test_other_routes_pack_as_well(
     assert "column 299" in json.dumps(described["paths"])
 
 
+async def begin_to_close(listener: Listener, asker: Client) -> "asyncio.Future[None]":
+    """Close a way in as soon as a worker has given its first answer; the answer holds that up."""
+
+    async def answered() -> bool:
+        text = (await asker.get("/metrics")).body
+        return b'model_server_answers_total{outcome="ok"} 1.0' in text
+
+    await eventually(answered, "the worker has answered")
+    assert listener.runner is not None
+    closing = asyncio.ensure_future(listener.runner.cleanup())
+    done, _ = await asyncio.wait([closing], timeout=0.2)
+    assert not done
+    return closing
+
+
 async def test_an_answer_that_is_being_packed_is_sent_before_the_connection_is_closed(
     gateway: Gateway, way: str
 ) -> None:
@@ -129,16 +144,7 @@ async def test_an_answer_that_is_being_packed_is_sent_before_the_connection_is_c
         holding = [in_thread(busy.wait) for _ in range(2)]
         async with await RawClient.open(asker.port) as raw:
             await raw.post(json.dumps(LARGE).encode(), "Accept-Encoding: gzip")
-
-            async def answered() -> bool:
-                text = (await asker.get("/metrics")).body
-                return b'model_server_answers_total{outcome="ok"} 1.0' in text
-
-            await eventually(answered, "the worker has answered")
-            assert listener.runner is not None
-            closing = asyncio.ensure_future(listener.runner.cleanup())
-            done, _ = await asyncio.wait([closing], timeout=0.2)
-            assert not done
+            closing = await begin_to_close(listener, asker)
             busy.set()
             status, _, body = await raw.whole_answer()
             assert status == 200
@@ -159,16 +165,7 @@ async def test_a_client_that_reads_slowly_gets_all_before_the_connection_is_clos
         async with await RawClient.open(asker.port) as raw:
             raw.transport.pause_reading()
             await raw.post(b'{"instances": ["large"]}')
-
-            async def answered() -> bool:
-                text = (await asker.get("/metrics")).body
-                return b'model_server_answers_total{outcome="ok"} 1.0' in text
-
-            await eventually(answered, "the worker has answered")
-            assert listener.runner is not None
-            closing = asyncio.ensure_future(listener.runner.cleanup())
-            done, _ = await asyncio.wait([closing], timeout=0.2)
-            assert not done
+            closing = await begin_to_close(listener, asker)
             raw.transport.resume_reading()
             status, _, body = await raw.whole_answer()
             assert (status, len(body)) == (200, size + len('{"predictions":[""]}'))
