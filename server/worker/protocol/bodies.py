@@ -136,7 +136,7 @@ def _csv_dtype(column: Column) -> Any:
 
 def _dates(texts: "pd.Series[Any]") -> Any:
     try:
-        return dates(texts)
+        return dates(texts, guess=True)
     except ValueError:
         # Nanoseconds, which JSON has as numbers.
         return pd.to_datetime(pd.to_numeric(texts))

@@ -8,10 +8,10 @@ from mlflow.models.utils import _enforce_schema
 from mlflow.pyfunc.scoring_server import infer_and_parse_data
 from mlflow.types import ColSpec, DataType, Schema
 
-from .parsing import INPUTS, INSTANCES, SPLIT
+from .parsing import GUESSED_DATES, INPUTS, INSTANCES, SPLIT
 from .signature import InputSignature
 from .tables import columns_of, layout_of
-from .values import own_array, own_series
+from .values import Misfit, own_array, own_series
 
 _Columns = dict[Any, Sequence[Any]]
 
@@ -42,7 +42,8 @@ class ColumnBuilder:
         columns, ragged = self._columns(format_, payload)
         if not columns or not columns.keys() >= self._required:
             return None
-        made = ((name, own_array(self._declared[name], columns[name])) for name in columns)
+        guess = format_ in GUESSED_DATES
+        made = ((name, own_array(self._declared[name], columns[name], guess)) for name in columns)
         own = {name: array for name, array in made if array is not None}
         # Of `instances` and `inputs` MLflow takes rows that lack a key only by chance.
         if not own and not (ragged and format_ in (INSTANCES, INPUTS)):
@@ -65,13 +66,19 @@ class ColumnBuilder:
         numbered = any(not isinstance(name, str) for name in frame.columns)
         frame = frame.set_axis(texts, axis="columns")
         present = [name for name in self._declared if name in frame]
-        made = ((name, own_series(self._declared[name], frame[name])) for name in present)
+        made = ((name, self._own_series(name, frame[name])) for name in present)
         own = {name: array for name, array in made if array is not None}
         if not own and not numbered and not self._signature.labels:
             return None
         rest = [name for name in self._declared if name not in own]
         theirs = _enforce_schema(frame, self._schema(rest)) if rest else None
         return self._frame(own, theirs).set_axis(frame.index)
+
+    def _own_series(self, name: Any, series: "pd.Series[Any]") -> Any | None:
+        try:
+            return own_series(self._declared[name], series)
+        except Misfit as error:
+            raise Misfit(f"column '{name}': {error}") from error
 
     def labelled(self, data: Any) -> pd.DataFrame:
         """Return the frame that MLflow makes of an input that it has parsed, with the labels that

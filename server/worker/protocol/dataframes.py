@@ -52,8 +52,13 @@ class FrameBuilder:
         self._types = {name: column.type for name, column in self._columns.items()}
         self._required = frozenset(signature.required)
 
-    def build(self, table: Any, layout: Layout) -> pd.DataFrame | None:
+    def build(self, table: Any, layout: Layout, guess_dates: bool = False) -> pd.DataFrame | None:
         """Return the frame, or `None` where MLflow's way is needed, to convert or to refuse.
+
+        Args:
+            table: The JSON value that holds the rows.
+            layout: How they are laid out.
+            guess_dates: Dates may be written in other ways than ISO 8601: see `values.dates`.
 
         Raises:
             Misfit: a value can't be converted.
@@ -64,12 +69,17 @@ class FrameBuilder:
         if len(present) != len(names) or not wanted or not self._required <= present:
             return None
         try:
-            return self._build(table, layout.orient, names, wanted)
+            return self._build(table, layout.orient, names, wanted, guess_dates)
         except (OverflowError, TypeError, ValueError):
             return None
 
     def _build(
-        self, table: Any, orient: str, names: tuple[Any, ...], wanted: tuple[Any, ...]
+        self,
+        table: Any,
+        orient: str,
+        names: tuple[Any, ...],
+        wanted: tuple[Any, ...],
+        guess_dates: bool,
     ) -> pd.DataFrame:
         # A copy, because a model may give it a name.
         index = self._index.view() if wanted == self._names else self._signature.index_of(wanted)
@@ -83,7 +93,10 @@ class FrameBuilder:
         if uniform:
             with suppress(TypeError):
                 return _of_block(_block(types[0], values), index)
-        arrays = [*map(_array, map(self._columns.__getitem__, wanted), values)]
+        arrays = [
+            _array(self._columns[name], column, guess_dates)
+            for name, column in zip(wanted, values, strict=True)
+        ]
         if len(arrays) == 1:
             return pd.DataFrame(arrays[0], columns=index, copy=False)
         frame = pd.DataFrame(dict(enumerate(arrays)))
@@ -105,7 +118,7 @@ def _of_block(block: Any, index: "pd.Index[Any]") -> pd.DataFrame:
     return pd.DataFrame(np.ascontiguousarray(block).T, columns=index, copy=False)
 
 
-def _array(column: Column, values: Sequence[Any]) -> Any:
+def _array(column: Column, values: Sequence[Any], guess_dates: bool) -> Any:
     """Make one column; raises `TypeError` where only MLflow knows how."""
     type_ = column.type
     if type_ in _ARRAY_CODES:
@@ -115,7 +128,7 @@ def _array(column: Column, values: Sequence[Any]) -> Any:
         if type_ is DataType.string:
             return pd.array(values, dtype=TEXT)
         return np.array(values, dtype=type_.to_numpy())
-    array = own_array(column, values)
+    array = own_array(column, values, guess_dates)
     if array is None:
         raise TypeError
     return array

@@ -1,16 +1,17 @@
 """Which value of a refused input does not fit, in words for the client."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from mlflow.types import DataType
 
 from .errors import presentable
-from .parsing import FORMATS, SPLIT, Request, json_type
+from .parsing import FORMATS, GUESSED_DATES, SPLIT, Request, json_type
 from .signature import Column, InputSignature
-from .values import binary, dates, is_null
+from .values import BESIDE_NULLS, binary, dates, is_null, own_array
 
 
 def explain(request: Request, signature: InputSignature) -> str | None:
@@ -27,9 +28,13 @@ def explain(request: Request, signature: InputSignature) -> str | None:
         if not isinstance(name, str) or name not in declared:
             continue
         column = declared[name]
-        row = _first_misfit(values, column)
+        beside_nulls = not column.required and any(map(is_null, values))
+        fits = partial(_fits, column, request.format in GUESSED_DATES, beside_nulls)
+        row = _first_misfit(values, fits)
         if row is not None:
             takes = _TYPES[column.type]
+            if beside_nulls and column.type in BESIDE_NULLS:
+                takes += f", beside nulls {BESIDE_NULLS[column.type]}"
             return f"column '{name}' takes {takes}; row {row} has {_written(values[row])}"
     if len(declared) > 1 and request.format != SPLIT and _holds_lists(request.payload):
         return f"rows that are lists must hold {len(declared)} values each, one for each column"
@@ -69,27 +74,29 @@ def _columns(request: Request, names: tuple[str, ...]) -> Iterator[tuple[Any, Se
         yield names[0], payload
 
 
-def _first_misfit(values: Sequence[Any], column: Column) -> int | None:
+def _first_misfit(values: Sequence[Any], fits: Callable[[Sequence[Any]], bool]) -> int | None:
     """Find the first value that can't be converted, by halves: there may be a million."""
-    if _convert(values, column):
+    if fits(values):
         return None
     start, end = 0, len(values)
     while end - start > 1:
         middle = (start + end) // 2
-        if _convert(values[start:middle], column):
+        if fits(values[start:middle]):
             start = middle
         else:
             end = middle
     # Dates may each be well written, and yet not in one format.
-    return None if _convert(values[start:end], column) else start
+    return None if fits(values[start:end]) else start
 
 
-def _convert(values: Sequence[Any], column: Column) -> bool:
+def _fits(column: Column, guess: bool, beside_nulls: bool, values: Sequence[Any]) -> bool:
     if not column.required:
         values = [value for value in values if not is_null(value)]
     try:
+        if beside_nulls and column.type in BESIDE_NULLS:
+            own_array(column, [None, *values])
         if column.type is DataType.datetime:
-            dates(values)
+            dates(values, guess)
         elif column.type is DataType.binary:
             for value in values:
                 binary(value)

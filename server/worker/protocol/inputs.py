@@ -12,7 +12,7 @@ from mlflow.types.schema import TensorSpec
 from .columns import ColumnBuilder
 from .dataframes import FrameBuilder
 from .errors import InvalidInput, describe
-from .parsing import FORMATS, INPUTS, INSTANCES, SPLIT, Request
+from .parsing import FORMATS, GUESSED_DATES, INPUTS, INSTANCES, SPLIT, Request
 from .signature import InputSignature
 
 # The numpy kinds of booleans, integers and floats.
@@ -85,7 +85,7 @@ class InputBuilder:
         """Return the frame if it can be made in one step."""
         if request.layout is None or self._frames is None:
             return None
-        frame = self._frames.build(request.table, request.layout)
+        frame = self._frames.build(request.table, request.layout, request.format in GUESSED_DATES)
         if frame is not None and request.format == SPLIT:
             index = request.payload.get("index")
             if index is not None:

@@ -18,6 +18,9 @@ INPUTS = "inputs"
 
 FORMATS = frozenset({SPLIT, RECORDS, INSTANCES, INPUTS})
 
+# In these MLflow takes dates in whichever way pandas can read them.
+GUESSED_DATES = frozenset({SPLIT, RECORDS})
+
 # Larger ones take long to parse and predict by themselves, and would hold up their neighbours.
 _LARGEST_MERGED_BODY = 64 * 1024
 

@@ -3,7 +3,8 @@
 Dates with a zone, base64 and nulls in optional columns become the same column in every format:
 
 - A date-time with a zone is taken as UTC, which is what MLflow does in `instances` and `inputs`; it
-  refuses it elsewhere, and in all but these two takes only the format of the first row.
+  refuses it elsewhere, and in all but these two takes only the format of the first row. Other dates
+  than those of ISO 8601 are taken where MLflow takes them: in all but these two.
 - Binary values are base64 (https://mlflow.org/docs/latest/ml/model/signatures), which MLflow
   decodes in `dataframe_split` and `dataframe_records` only.
 - A null in an optional column stays one. MLflow refuses it among integers and binary values, and
@@ -28,16 +29,27 @@ _DATES = frozenset({str, *_NULLS})
 _INTEGERS = frozenset({DataType.integer, DataType.long})
 
 
+_WHOLE = "whole numbers of up to 2**53"
+
+BESIDE_NULLS: dict[Any, str] = {
+    DataType.boolean: "booleans and numbers",
+    DataType.integer: _WHOLE,
+    DataType.long: _WHOLE,
+}
+"""What else a type demands of the values of an optional column in which some are null."""
+
+
 class Misfit(Exception):
     """A value does not fit the type of its column; the message says why."""
 
 
-def own_array(column: Column, values: Sequence[Any]) -> Any | None:
+def own_array(column: Column, values: Sequence[Any], guess: bool = False) -> Any | None:
     """Return a column's values as the model gets them, `None` where MLflow's way is right.
 
     Args:
         column: The column in the signature.
         values: JSON values, one for each row.
+        guess: Dates may be written in other ways than ISO 8601: see `dates`.
 
     Raises:
         Misfit: one of them can't be converted.
@@ -48,7 +60,7 @@ def own_array(column: Column, values: Sequence[Any]) -> Any | None:
     if column.type is DataType.datetime:
         # Numbers are left to MLflow, which takes integers as nanoseconds in every format.
         strings = str in types or types == {type(None)}
-        return _told(dates, values) if strings and types <= _DATES else None
+        return _told(dates, values, guess=guess) if strings and types <= _DATES else None
     nulls = [*map(is_null, values)] if not types.isdisjoint(_NULLS) and not column.required else []
     if column.type is DataType.binary:
         return _told(_binary, values, nulls)
@@ -56,6 +68,8 @@ def own_array(column: Column, values: Sequence[Any]) -> Any | None:
         return None
     present = [value for value, null in zip(values, nulls, strict=True) if not null]
     if not _FITTING[column.type].issuperset(map(type, present)):
+        if column.type is DataType.boolean:
+            raise Misfit(f"beside nulls it takes {BESIDE_NULLS[column.type]}")
         return None
     if column.type in _INTEGERS:
         return _told(_integers, column.type, present, nulls)
@@ -72,12 +86,15 @@ def own_series(column: Column, series: "pd.Series[Any]") -> Any | None:
         Misfit: a value can't be converted.
     """
     if column.type is DataType.datetime:
-        zoned = isinstance(series.dtype, pd.DatetimeTZDtype)
+        if isinstance(series.dtype, pd.DatetimeTZDtype):
+            return _told(_without_zone, series)
         texts = series.dtype.kind == "O" and any(isinstance(value, str) for value in series)
-        return _told(dates, series) if zoned or texts else None
+        return _told(dates, series, guess=True) if texts else None
     nulls = series.isna()
     if column.required or not nulls.any() or not isinstance(column.type, DataType):
         return None
+    if column.type in _INTEGERS and _holds_numbers(series):
+        return _told(_whole, column.type, series[~nulls].to_numpy(), nulls.to_numpy())
     values = series.astype(object).where(~nulls, None).tolist()
     if column.type in (DataType.float, DataType.double) and nulls.all():
         return np.array(values, dtype=column.type.to_numpy())
@@ -100,11 +117,15 @@ def is_null(value: Any) -> bool:
     return value is None or (type(value) is float and value != value)
 
 
-def dates(values: Iterable[Any]) -> Any:
+def dates(values: Iterable[Any], guess: bool = False) -> Any:
     """Return dates written in ISO 8601, each in its own way, as an array of `datetime64[ns]`.
 
-    A date-time with a zone is converted to UTC, one without is taken as it is. Other ways of
-    writing dates are taken where pandas knows them, all in the format of the first.
+    A date-time with a zone is converted to UTC, one without is taken as it is.
+
+    Args:
+        values: Strings and nulls.
+        guess: Take other ways of writing dates, too, where pandas knows them, all in the format of
+            the first: whether the day or the month comes first depends on its value.
 
     Raises:
         ValueError: pandas can't read one, or it is beyond the years 1678 to 2261.
@@ -113,17 +134,22 @@ def dates(values: Iterable[Any]) -> Any:
     try:
         index = pd.to_datetime(values, utc=True, format="ISO8601")
     except ValueError:
+        if not guess:
+            raise
         index = pd.to_datetime(values, utc=True)
     return index.tz_localize(None).as_unit("ns").to_numpy(copy=True)
 
 
 def binary(value: str) -> bytes:
-    """Decode base64 as MLflow does.
+    """Decode base64, which may be broken into lines.
+
+    MLflow passes over all other characters than those of base64, too, and so makes nothing of
+    "???".
 
     Raises:
         ValueError: it isn't base64.
     """
-    return base64.decodebytes(value.encode())
+    return base64.b64decode(b"".join(value.encode().split()), validate=True)
 
 
 def _binary(values: Sequence[Any], nulls: Sequence[bool]) -> Any:
@@ -132,13 +158,42 @@ def _binary(values: Sequence[Any], nulls: Sequence[bool]) -> Any:
     return _objects([None if null else binary(value) for value, null in pairs])
 
 
+def _without_zone(series: "pd.Series[Any]") -> Any:
+    return series.dt.tz_convert("UTC").dt.tz_localize(None).dt.as_unit("ns").to_numpy(copy=True)
+
+
+def _holds_numbers(series: "pd.Series[Any]") -> bool:
+    return pd.api.types.is_numeric_dtype(series) and not pd.api.types.is_bool_dtype(series)
+
+
 def _integers(type_: DataType, present: Sequence[Any], nulls: Sequence[bool]) -> Any:
-    """Make floats with NaN for nulls, as pandas does, of integers that stay what they are."""
+    # Of integers and floats numpy would make floats, and round what it is to be checked.
     np.array(present, dtype=type_.to_numpy())
-    if any(int(float(value)) != value for value in present):
-        raise ValueError("beside nulls it takes whole numbers of up to 2**53")
+    return _whole(type_, _objects(present), np.array(nulls))
+
+
+def _whole(type_: DataType, present: Any, nulls: Any) -> Any:
+    """Make floats with NaN for nulls, as pandas does, of integers that stay what they are.
+
+    Args:
+        type_: `integer` or `long`.
+        present: An array of the values that aren't null.
+        nulls: An array that tells for each row whether it is null.
+
+    Raises:
+        ValueError: one is no integer, too large for the type, or too large for a float.
+    """
     array = np.full(len(nulls), np.nan)
-    array[~np.array(nulls)] = present
+    array[~nulls] = present
+    floats = array[~nulls]
+    bounds = np.iinfo(type_.to_numpy())
+    fits = (floats >= bounds.min) & (floats < bounds.max + 1) & (np.trunc(floats) == floats)
+    fits[fits] = floats[fits].astype(np.int64) == present[fits]
+    if not fits.all():
+        row = np.flatnonzero(~nulls)[np.argmin(fits)]
+        raise ValueError(
+            f"beside nulls it takes {_WHOLE}; row {row} has {present[np.argmin(fits)]}"
+        )
     return array
 
 
@@ -148,8 +203,8 @@ def _objects(values: Sequence[Any]) -> Any:
     return array
 
 
-def _told(convert: Callable[..., Any], *args: Any) -> Any:
+def _told(convert: Callable[..., Any], *args: Any, **options: Any) -> Any:
     try:
-        return convert(*args)
+        return convert(*args, **options)
     except (AttributeError, OverflowError, TypeError, ValueError) as error:
         raise Misfit(str(error)) from error

@@ -2,14 +2,18 @@
 
 import base64
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
 from mlflow.types.schema import Array, DataType
 
 from server.worker.protocol import Protocol
+from server.worker.protocol.signature import Column
+from server.worker.protocol.values import own_series
 from tests.worker.protocol.conftest import Load, Serve
 from tests.worker.protocol.describing import description
 from tests.worker.protocol.models import Describes, Echo
@@ -97,19 +101,49 @@ def test_dates_are_taken_as_utc_in_every_format(
 @pytest.mark.parametrize(
     ("texts", "day"),
     [
-        (["Mon, 06 May 2024 09:08:09 +0200"], UTC),
         (["20240506T070809Z", "20240506T070809Z"], UTC),
-        (["05/06/2024 07:08:09"], UTC),
-        (["2024-05-06 07:08:09 UTC"], UTC),
         (["20240506"], "2024-05-06"),
     ],
 )
-def test_dates_that_pandas_knows_are_taken_in_every_format(
+def test_iso_dates_without_hyphens_are_taken_in_every_format(
     serve: Serve, texts: list[str], day: str
 ) -> None:
     # MLflow takes them in some formats, and in the others the last for the year 20240506.
     served = serve(Describes, columns(day="datetime"))
     assert_same_in_every_format(served, {"day": texts}, frame_of(day=days(*[day] * len(texts))))
+
+
+@pytest.mark.parametrize("companion", COMPANIONS)
+@pytest.mark.parametrize(
+    ("text", "day"),
+    [
+        ("Mon, 06 May 2024 09:08:09 +0200", UTC),
+        ("05/06/2024 07:08:09", UTC),
+        ("2024-05-06 07:08:09 UTC", UTC),
+        ("03/02/2024", "2024-03-02"),
+        ("13/02/2024", "2024-02-13"),
+        ("May 6, 2024", "2024-05-06"),
+        ("12:30", None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Parsing dates in:UserWarning")
+@pytest.mark.filterwarnings("ignore:Could not infer format:UserWarning")
+def test_other_dates_are_guessed_only_where_mlflow_guesses(
+    serve: Serve, text: str, day: str | None, companion: str
+) -> None:
+    served = serve(Describes, columns(number=companion, day="datetime"))
+    table = {"number": [COMPANIONS[companion]], "day": [text]}
+    numbers = pd.Series(table["number"], dtype=DataType[companion].to_numpy())
+    for form, document in documents(table).items():
+        if not form.startswith(("split", "records")):
+            with pytest.raises(MlflowException):
+                mlflows_answer(served.model, document)
+            message = served.refusal(document)
+            assert f'takes ISO 8601 dates (datetime); row 0 has a string "{text}"' in message
+        elif day is not None:
+            assert seen(served.answer(document)) == frame_of(number=numbers, day=days(day)), form
+    if day is not None:
+        assert seen(served.answer_to(csv(table), CSV)) == frame_of(number=numbers, day=days(day))
 
 
 @pytest.mark.parametrize(
@@ -140,6 +174,44 @@ def test_dates_with_a_zone_in_parquet(serve: Serve) -> None:
     for day in some:
         body = parquet(pd.DataFrame({"number": [0.5], "day": day}))
         assert seen(served.answer_to(body, PARQUET)) == frame_of(number=[0.5], day=days(UTC))
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "+05:30"])
+def test_dates_of_any_zone_and_unit_in_parquet(serve: Serve, zone: str, unit: Any) -> None:
+    served = serve(Describes, columns(number="double", day="datetime?"))
+    # The second hour of the two that clocks in New York have at the end of summer time.
+    naive = days("2024-11-03T06:30:00", None, "1700-01-01")
+    zoned = naive.dt.tz_localize("UTC").dt.tz_convert(zone).dt.as_unit(unit)
+    body = parquet(pd.DataFrame({"number": [0.5] * 3, "day": zoned}))
+    expected = frame_of(number=[0.5] * 3, day=naive)
+    assert seen(served.answer_to(body, PARQUET)) == expected
+
+
+def test_dates_with_a_zone_beyond_nanoseconds_are_refused_in_parquet(serve: Serve) -> None:
+    served = serve(Describes, columns(number="double", day="datetime"))
+    day = pd.Series(["9999-12-31"]).astype("datetime64[s, UTC]")
+    body = parquet(pd.DataFrame({"number": [0.5], "day": day}))
+    assert "column 'day'" in served.refusal_of(body, PARQUET)
+
+
+@pytest.mark.parametrize(
+    ("type_", "column"),
+    [
+        ("datetime", days(UTC).dt.tz_localize("UTC").repeat(2_000_000)),
+        ("datetime?", days(UTC, None).dt.tz_localize("Asia/Kolkata").repeat(1_000_000)),
+        ("long?", pd.Series([1] * 1_999_999 + [None], dtype="Int64")),
+        ("integer?", pd.Series([1.0] * 1_999_999 + [None])),
+    ],
+    ids=["dates", "dates and a null", "nullable integers", "floats"],
+)
+def test_large_columns_are_converted_fast(type_: str, column: Any) -> None:
+    declared = Column(DataType[type_.rstrip("?")], required=not type_.endswith("?"))
+    start = time.monotonic()
+    array: Any = own_series(declared, column.reset_index(drop=True))
+    assert len(array) == 2_000_000
+    # A list of Python's values takes seconds, and one of dates a minute.
+    assert time.monotonic() - start < 1
 
 
 def test_dates_beside_arrays(serve: Serve) -> None:
@@ -195,11 +267,21 @@ def test_base64_in_csv(serve: Serve) -> None:
     assert answer["dtypes"] == ["float64", "object"]
 
 
-@pytest.mark.parametrize("value", ["aGVsbG8", "a_-_", 1, None])
+@pytest.mark.parametrize("value", ["aGVsbG8", "a_-_", "???", "aGVsbG8=!", "AQ==AQ==", 1, None])
 def test_what_is_not_base64_is_refused(serve: Serve, value: Any) -> None:
     served = serve(Describes, columns(number="double", image="binary"))
-    for document in forms({"number": [0.5, 1.5], "image": ["aGVsbG8=", value]}):
+    table = {"number": [0.5, 1.5], "image": ["aGVsbG8=", value]}
+    for document in forms(table):
         assert "takes base64 strings (binary); row 1 has" in served.refusal(document)
+    if isinstance(value, str):
+        served.refusal_of(csv(table), CSV)
+
+
+@pytest.mark.parametrize("text", ["aGVs\nbG8=", "aGVs\r\nbG8=\r\n", " aGVs bG8=\t", "aGVsbG8="])
+def test_base64_may_be_broken_into_lines(serve: Serve, text: str) -> None:
+    served = serve(Describes, columns(number="double", image="binary"))
+    table: Table = {"number": [0.5], "image": [text]}
+    assert_same_in_every_format(served, table, frame_of(number=[0.5], image=[b"hello"]))
 
 
 def _objects(*values: Any) -> Any:
@@ -289,11 +371,47 @@ def test_rows_that_lack_the_key_of_a_required_column_are_refused(
     served.refusal({format_: [{"a": 1, "b": "x"}, {"b": "y"}]})
 
 
-@pytest.mark.parametrize("value", [2**53 + 1, 1.5, 2**63, "x"])
-def test_what_is_no_integer_beside_a_null_is_refused(serve: Serve, value: Any) -> None:
-    served = serve(Describes, columns(number="double", value="long?"))
+@pytest.mark.parametrize(
+    ("type_", "value", "reason"),
+    [
+        ("long?", 2**53 + 1, "beside nulls whole numbers of up to 2**53; row 1 has a number 9007"),
+        ("long?", 1.5, "beside nulls whole numbers of up to 2**53; row 1 has a number 1.5"),
+        ("long?", 2**63, "integers of 64 bits (long)"),
+        ("long?", "x", 'row 1 has a string "x"'),
+        ("integer?", 2**31, "row 1 has a number 2147483648"),
+        ("integer?", -0.5, "row 1 has a number -0.5"),
+        ("boolean?", "false", 'beside nulls booleans and numbers; row 1 has a string "false"'),
+    ],
+)
+def test_what_does_not_fit_beside_a_null_is_refused(
+    serve: Serve, type_: str, value: Any, reason: str
+) -> None:
+    served = serve(Describes, columns(number="double", value=type_))
     for document in forms({"number": [0.5, 0.5], "value": [None, value]}):
-        served.refusal(document)
+        message = served.refusal(document)
+        assert "column 'value' takes" in message
+        assert reason in message
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series([None, 2**53 + 1], dtype="Int64"),
+        pd.Series([None, -(2**53) - 1], dtype="Int64"),
+        pd.Series([None, 2**63 - 1], dtype="Int64"),
+        pd.Series([None, 2**63], dtype="UInt64"),
+        pd.Series([None, 2.0**63]),
+        pd.Series([None, 1.5]),
+        pd.Series([None, float("inf")]),
+    ],
+    ids=str,
+)
+def test_what_is_no_integer_beside_a_null_is_refused_in_parquet(
+    serve: Serve, column: "pd.Series[Any]"
+) -> None:
+    served = serve(Describes, columns(number="double", value="long?"))
+    message = served.refusal_of(parquet(pd.DataFrame({"number": 0.5, "value": column})), PARQUET)
+    assert "column 'value': beside nulls it takes whole numbers of up to 2**53; row 1" in message
 
 
 def test_optional_columns_without_nulls_in_csv(serve: Serve) -> None:
