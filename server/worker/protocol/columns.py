@@ -1,5 +1,6 @@
 """Frames of which some columns are made here and the others by MLflow."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from mlflow.models.utils import _enforce_schema
 from mlflow.pyfunc.scoring_server import infer_and_parse_data
 from mlflow.types import ColSpec, DataType, Schema
 
+from .errors import InvalidInput
 from .parsing import GUESSED_DATES, INPUTS, INSTANCES, SPLIT
 from .signature import InputSignature
 from .tables import columns_of, layout_of
@@ -35,8 +37,11 @@ class ColumnBuilder:
         """Return the frame of a table in JSON, `None` where MLflow makes it well.
 
         Raises:
+            InvalidInput: a column of the signature stands there twice.
             Misfit, MlflowException: a value can't be converted.
         """
+        if format_ == SPLIT and self._signature.named:
+            self._refuse_doubles(payload)
         if not self._concerned:
             return None
         columns, ragged = self._columns(format_, payload)
@@ -59,7 +64,7 @@ class ColumnBuilder:
         Raises:
             Misfit, MlflowException: a value can't be converted.
         """
-        texts = [*map(str, frame.columns)]
+        texts = [*map(str, self._signature.texts_of(frame.columns.tolist()))]
         if not self._signature.named or len({*texts}) != len(texts):
             return None
         # Parquet may have numbers for names.
@@ -88,6 +93,14 @@ class ColumnBuilder:
             MlflowException: it does not fit the signature.
         """
         return self._frame({}, _enforce_schema(data, self._schema(self._declared)))
+
+    def _refuse_doubles(self, payload: Any) -> None:
+        names = payload.get("columns") if type(payload) is dict else None
+        if type(names) is list and len(names) > 1:
+            texts = Counter(name for name in names if isinstance(name, str))
+            for name in self._declared:
+                if texts[name] > 1:
+                    raise InvalidInput(f"'{SPLIT}' has {texts[name]} columns '{name}'")
 
     def _columns(self, format_: str, payload: Any) -> tuple[_Columns, bool]:
         """Return the columns of the signature in a table, and whether some rows lack a key.

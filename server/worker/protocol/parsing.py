@@ -89,7 +89,7 @@ def _parse_json(body: bytes, signature: InputSignature) -> Request:
     params = document.get("params")
     layout = _layout(format_, payload) if plain else None
     if layout is None and format_ == SPLIT and signature.named:
-        payload = _with_text_for_names(payload)
+        payload = _with_text_for_names(payload, signature)
         layout = _layout(format_, payload) if plain else None
     merge_key = None
     if layout is not None and signature.stackable and len(body) <= _LARGEST_MERGED_BODY:
@@ -141,12 +141,12 @@ def _are_rows(table: Any, width: int) -> bool:
     return {*map(type, table)} == {list} and {*map(len, table)} == {width}
 
 
-def _with_text_for_names(payload: Any) -> Any:
+def _with_text_for_names(payload: Any, signature: InputSignature) -> Any:
     """Write names of columns that are numbers as text, as which they stand in all other formats."""
     names = payload.get("columns") if type(payload) is dict else None
     if type(names) is not list or _NUMBERS.isdisjoint(map(type, names)):
         return payload
-    return {**payload, "columns": [str(name) if type(name) in _NUMBERS else name for name in names]}
+    return {**payload, "columns": signature.texts_of(names)}
 
 
 def _layout(format_: str, payload: Any) -> Layout | None:

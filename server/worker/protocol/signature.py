@@ -9,6 +9,8 @@ from mlflow.pyfunc import PyFuncModel
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import TensorSpec
 
+_NUMBERS = frozenset({int, float})
+
 
 class Column(NamedTuple):
     """A column of a signature.
@@ -79,6 +81,14 @@ class InputSignature:
     def required(self) -> list[Any]:
         """The names of the columns that every input must have."""
         return [name for name, column in self.columns.items() if column.required]
+
+    def texts_of(self, names: Iterable[Any]) -> list[Any]:
+        """Write names that are numbers as text, as which they stand in JSON and CSV.
+
+        Numbers that are equal name the same column: JavaScript writes 2.0 as 2.
+        """
+        texts = {label: text for text, label in self.labels.items()}
+        return [texts.get(name, str(name)) if type(name) in _NUMBERS else name for name in names]
 
     def index_of(self, names: Iterable[Any]) -> "pd.Index[Any]":
         """Return the labels of columns, as the model knows them."""

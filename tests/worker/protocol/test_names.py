@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, Schema
+from mlflow.types import ColSpec, DataType, Schema
 
 from server.worker.protocol import Protocol
 from tests.worker.protocol.conftest import Load, Serve
@@ -104,6 +104,60 @@ def test_text_for_names_is_matched_with_numbers(serve: Serve) -> None:
     assert seen(answer) == seen(description(expected))
     body = parquet(pd.DataFrame([[1.5, 0.5]], columns=[1, 0]))
     assert seen(served.answer_to(body, PARQUET)) == seen(description(expected))
+
+
+@pytest.mark.parametrize(
+    ("names", "sent"),
+    [
+        # JavaScript writes 2.0 as 2.
+        ((1.5, 2.0), [1.5, 2]),
+        ((0, 1, 2), [0.0, 1.0, 2.0]),
+        ((2, 0, 1), [2.0, 0, 1.0]),
+        ((-1, 2**53), [-1.0, 9007199254740992.0]),
+    ],
+)
+# Integers for a float are left to MLflow.
+@pytest.mark.parametrize("type_", ["double", "float"])
+def test_equal_numbers_name_the_same_column(
+    serve: Serve, names: tuple[Any, ...], sent: list[Any], type_: str
+) -> None:
+    # MLflow answers, but for the one that lacks order, of which it drops the column 0.
+    served = serve(Describes, numbered(*names, type_=type_))
+    dtype = DataType[type_].to_numpy()
+    expected = seen(description(frame(*names, type_=dtype)))
+    values = [[int(name) for name in sent], [int(name) + 100 for name in sent]]
+    if 1.5 in sent:
+        values = frame(*sent).to_numpy().tolist()
+    assert seen(served.answer({"dataframe_split": {"columns": sent, "data": values}})) == expected
+    body = parquet(pd.DataFrame(values, columns=sent, dtype=dtype))
+    assert seen(served.answer_to(body, PARQUET)) == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "sent"),
+    [
+        ((0, 1, 2), [0, "0", 1, 2]),
+        ((0, 1, 2), [0, 0.0, 1, 2]),
+        ((0, 1, 2), ["0", "0", "1", "2"]),
+        (("0", "b"), ["b", "0", "0", "0"]),
+        (("0", "b"), [0, "0", "b", "more"]),
+    ],
+)
+def test_a_column_that_stands_twice_is_refused_by_name(
+    serve: Serve, names: tuple[Any, ...], sent: list[Any]
+) -> None:
+    served = serve(Describes, numbered(*names))
+    message = served.refusal({"dataframe_split": {"columns": sent, "data": [[0.5] * 4]}})
+    assert (
+        f"'dataframe_split' has {sum(str(name)[0] == '0' for name in sent)} columns '0'" in message
+    )
+
+
+def test_columns_that_the_model_does_not_know_may_stand_twice(serve: Serve) -> None:
+    served = serve(Describes, columns(a="double"))
+    split = {"columns": ["more", "a", "more", 1, 1], "data": [[1, 0.5, "x", 2, 3]]}
+    answer = served.answer({"dataframe_split": split})
+    assert seen(answer) == seen(description(pd.DataFrame({"a": [0.5]})))
 
 
 def test_a_number_and_a_text_for_names(serve: Serve) -> None:
