@@ -101,8 +101,13 @@ def _has_long_integer(body: bytes) -> bool:
     return False
 
 
-def read_csv(body: bytes, columns: Mapping[Any, Column]) -> pd.DataFrame:
+def read_csv(body: bytes, columns: Mapping[Any, Column], by_place: bool) -> pd.DataFrame:
     """Return the frame in a CSV body, its columns in the types of the signature's.
+
+    Args:
+        body: UTF-8 text, with the names of the columns in its first line.
+        columns: The columns of the signature.
+        by_place: Match them by their place rather than by their name.
 
     Raises:
         InvalidInput: the body isn't CSV, or a column does not hold what the signature says.
@@ -111,8 +116,18 @@ def read_csv(body: bytes, columns: Mapping[Any, Column]) -> pd.DataFrame:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
         raise _not_utf8(error) from None
-    types = {name: column for name, column in columns.items() if isinstance(column.type, DataType)}
     try:
+        if by_place:
+            header = pd.read_csv(StringIO(text), nrows=0).columns
+            # The others are left to pandas, as MLflow does.
+            columns = {
+                name: column
+                for name, column in zip(header, columns.values(), strict=False)
+                if column.type in (DataType.datetime, DataType.binary)
+            }
+        types = {
+            name: column for name, column in columns.items() if isinstance(column.type, DataType)
+        }
         frame = pd.read_csv(
             StringIO(text), dtype={name: _csv_dtype(column) for name, column in types.items()}
         )

@@ -70,7 +70,7 @@ def parse(content_type: str, body: bytes, signature: InputSignature) -> Request:
     if media == JSON:
         return _parse_json(body, signature)
     if media == CSV:
-        frame = read_csv(body, signature.columns)
+        frame = read_csv(body, signature.columns, by_place=signature.unnamed)
         return Request("csv", frame, None, len(frame), None)
     frame = read_parquet(body)
     return Request("parquet", frame, None, len(frame), None)

@@ -78,6 +78,11 @@ class InputSignature:
         return bool(self.columns) and all(isinstance(name, str) for name in self.columns)
 
     @property
+    def unnamed(self) -> bool:
+        """Whether the columns have no names: they are the first of the input then."""
+        return bool(self.columns) and [*self.columns] == [*range(len(self.columns))]
+
+    @property
     def required(self) -> list[Any]:
         """The names of the columns that every input must have."""
         return [name for name, column in self.columns.items() if column.required]

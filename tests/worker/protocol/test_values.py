@@ -9,7 +9,9 @@ from typing import Any
 import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
-from mlflow.types.schema import Array, DataType
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, Schema
+from mlflow.types.schema import AnyType, Array, DataType, Map, Object, Property
 
 from server.worker.protocol import Protocol
 from server.worker.protocol.signature import Column
@@ -459,3 +461,181 @@ def test_requests_with_and_without_nulls_do_not_merge(load: Load) -> None:
         for values in ([1], [None], [1, None])
     }
     assert len(keys) == 3
+
+
+ANY: Any = AnyType()  # type: ignore[no-untyped-call]
+NESTED: list[tuple[Any, list[Any]]] = [
+    (Array(DataType.long), [[1, 2], [3]]),
+    (Object([Property("key", DataType.string)]), [{"key": "a"}, {"key": "b"}]),
+    (Map(DataType.string), [{"a": "x"}, {"b": "y", "c": "z"}]),
+    (ANY, [["q", "r"], "s"]),
+]
+
+
+def cells(answer: Any) -> Any:
+    """Return the cells that the model saw, of arrays and lists only what they hold."""
+    return [
+        [cell["cells"] if isinstance(cell, dict) and "cells" in cell else cell for cell in column]
+        for column in answer["cells"]
+    ]
+
+
+def cells_of(**columns: list[Any]) -> Any:
+    """Return what `cells` returns of a frame of these columns."""
+    return [[description(cell) for cell in column] for column in columns.values()]
+
+
+@pytest.mark.parametrize(("type_", "values"), NESTED)
+def test_base64_beside_other_than_scalars(serve: Serve, type_: Any, values: list[Any]) -> None:
+    served = serve(Describes, columns(a=type_, b="binary", n="long?"))
+    for value in values:
+        row = {"a": value, "b": "AQI=", "n": None}
+        one = cells_of(a=[value], b=[b"\x01\x02"], n=[NAN])
+        split = {"dataframe_split": {"columns": [*row], "data": [[*row.values()]]}}
+        some: list[Any] = [split, {"dataframe_records": [row]}]
+        some += [{format_: rows} for format_ in ("inputs", "instances") for rows in (row, [row])]
+        for document in some:
+            assert cells(served.answer(document)) == one, document
+    rows = [{"a": value, "b": text} for value, text in zip(values, ["AQI=", "Aw=="], strict=True)]
+    for format_ in ("dataframe_records", "inputs", "instances"):
+        expected = cells_of(a=values, b=[b"\x01\x02", b"\x03"])
+        assert cells(served.answer({format_: rows})) == expected, format_
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        # MLflow, too, makes these rows of them, but does not decode.
+        ({"a": ["q", "r"], "b": ["AQI=", "Aw=="]}, [["q", "r"], [b"\x01\x02", b"\x03"]]),
+        ({"a": [1, 2], "b": ["AQI=", "Aw=="]}, [[1, 2], [b"\x01\x02", b"\x03"]]),
+        ({"a": ["q", "r"], "b": "AQI="}, [[["q", "r"]], [b"\x01\x02"]]),
+        ({"a": [1, 2], "b": "AQI="}, [[1, 2], [b"\x01\x02"] * 2]),
+        ({"a": "q", "b": ["AQI=", "Aw=="]}, [["q", "q"], [b"\x01\x02", b"\x03"]]),
+        ({"a": None, "b": "AQI="}, [[None], [b"\x01\x02"]]),
+        ({"b": "AQI="}, [[b"\x01\x02"]]),
+    ],
+)
+def test_base64_in_an_object_beside_any(serve: Serve, payload: Any, expected: Any) -> None:
+    specs: list[Any] = [ColSpec(ANY, "a", required=False), ColSpec("binary", "b")]
+    served = serve(Describes, ModelSignature(Schema(specs)))
+    for format_ in ("inputs", "instances"):
+        document = {format_: payload}
+        assert served.answer(document)["cells"] == description(expected)
+        shape = [*map(len, mlflows_answer(served.model, document)["cells"])]
+        assert shape == [*map(len, expected)]
+
+
+def test_lists_of_base64_in_what_is_one_row_are_refused(serve: Serve) -> None:
+    # MLflow gives the model the list, undecoded.
+    served = serve(Describes, columns(a=Array(DataType.long), b="binary"))
+    for format_ in ("inputs", "instances"):
+        message = served.refusal({format_: {"a": [1, 2], "b": ["AQI=", "Aw=="]}})
+        assert "column 'b' takes one base64 string" in message
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        ({"a": [1], "x": "AQI=", "n": None}, {"a": [1], "x": [b"\x01\x02"], "n": [NAN]}),
+        ({"a": [1, 2], "x": "AQI="}, {"a": [1, 2], "x": [b"\x01\x02"] * 2}),
+        ({"a": 1, "x": ["AQI=", "Aw=="]}, {"a": [1, 1], "x": [b"\x01\x02", b"\x03"]}),
+        (
+            {"x": "AQI=", "n": [None, 2], "a": 1},
+            {"a": [1] * 2, "x": [b"\x01\x02"] * 2, "n": [NAN, 2.0]},
+        ),
+    ],
+)
+def test_a_scalar_beside_lists_stands_for_as_many(
+    serve: Serve, payload: Any, expected: Any
+) -> None:
+    served = serve(Describes, columns(a="long", x="binary", n="long?"))
+    for format_ in ("inputs", "instances"):
+        assert seen(served.answer({format_: payload})) == frame_of(**expected)
+        served.refusal({format_: {"a": [1, 2], "x": ["AQI="]}})
+
+
+@pytest.mark.parametrize(("type_", "values"), NESTED)
+def test_nulls_in_optional_columns_of_other_than_scalars(
+    serve: Serve, type_: Any, values: list[Any]
+) -> None:
+    specs: list[Any] = [ColSpec("long", "n"), ColSpec(type_, "a", required=False)]
+    served = serve(Describes, ModelSignature(Schema(specs)))
+    for some in ([None, *values], [values[0], None], [None], [None, None]):
+        rows = [{"n": 1, "a": value} for value in some]
+        expected = cells_of(n=[1] * len(some), a=some)
+        split = {"columns": ["n", "a"], "data": [[*row.values()] for row in rows]}
+        documents: list[Any] = [{"dataframe_split": split}]
+        documents += [{format_: rows} for format_ in ("dataframe_records", "inputs", "instances")]
+        documents += [{format_: rows[0]} for format_ in ("inputs", "instances") if len(rows) == 1]
+        for document in documents:
+            # MLflow's own way with Any in `instances` is an array, which wants one shape.
+            if type_ is not ANY or "instances" not in document:
+                assert cells(served.answer(document)) == expected, document
+    for format_ in ("dataframe_records", "inputs", "instances"):
+        if type_ is not ANY:
+            answer = served.answer({format_: [{"n": 1, "a": values[0]}, {"n": 1}]})
+            assert cells(answer) == cells_of(n=[1, 1], a=[values[0], None])
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [([None, 5], [None, "5"]), ([True, None], ["True", None]), ([NAN, "a", 1], [None, "a", "1"])],
+)
+def test_what_is_not_text_beside_a_null_is_made_text_as_by_mlflow(
+    serve: Serve, values: list[Any], texts: list[Any]
+) -> None:
+    served = serve(Describes, columns(number="double", value="string?"))
+    table = {"number": [0.5] * len(values), "value": values}
+    for form in ("instances of records", "instances of columns", "inputs of columns"):
+        answer = served.answer(documents(table)[form])
+        assert answer["cells"][1] == description(pd.Series(texts).tolist()), form
+    present = [value for value in values if value is not None and value == value]
+    for form in ("split", "records"):
+        alone = documents({"number": [0.5] * len(present), "value": present})[form]
+        expected: Any = mlflows_answer(served.model, alone)
+        answer = served.answer(documents(table)[form])["cells"][1]
+        nulls = ("NoneType None", "float nan")
+        assert [cell for cell in answer if cell not in nulls] == expected["cells"][1], form
+        assert len(answer) == len(values)
+
+
+@pytest.mark.parametrize("labels", [["x", "y"], [0, 1], ["1", "0"], [1, "x"]], ids=str)
+@pytest.mark.parametrize(
+    ("type_", "value", "expected"),
+    [
+        ("datetime", UTC + "Z", days(UTC)),
+        ("datetime", "2024-05-06T09:08:09+02:00", days(UTC)),
+        ("binary", "AQI=", [b"\x01\x02"]),
+        ("string", "007", ["007"]),
+    ],
+)
+def test_columns_without_names_in_the_signature_are_matched_by_place(
+    serve: Serve, labels: list[Any], type_: str, value: str, expected: Any
+) -> None:
+    served = serve(Describes, columns(type_, "long"))
+    frame = pd.DataFrame({0: expected, 1: [2**53 + 1]}).set_axis(labels, axis="columns")
+    wanted = seen(description(frame))
+    row = [value, 2**53 + 1]
+    split = {"columns": labels, "data": [row], "index": ["i"]}
+    assert seen(served.answer({"dataframe_split": split})) == wanted
+    split = {"columns": [*labels, "more"], "data": [[*row, "z"]]}
+    assert seen(served.answer({"dataframe_split": split})) == wanted
+    # In JSON and CSV names are text.
+    named = seen(description(frame.set_axis([*map(str, labels)], axis="columns")))
+    record = dict(zip(map(str, labels), row, strict=True))
+    other = dict(reversed(record.items()))
+    assert seen(served.answer({"dataframe_records": [record]})) == named
+    assert served.answer({"dataframe_records": [record, other]})["columns"] == named["columns"]
+    if type_ == "string":
+        return
+    for format_ in ("instances", "inputs"):
+        assert seen(served.answer({format_: [record]})) == named
+    assert (
+        seen(served.answer_to(csv({name: [cell] for name, cell in record.items()}), CSV)) == named
+    )
+    if type_ == "datetime":
+        sent = frame.set_axis([*map(str, labels)], axis="columns")
+        sent[str(labels[0])] = pd.to_datetime([value], utc=True)
+        assert seen(served.answer_to(parquet(sent), PARQUET)) == named
+    served.refusal({"dataframe_split": {"columns": labels[:1], "data": [[value]]}})
+    served.refusal_of(csv({"x": [value]}), CSV)
