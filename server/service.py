@@ -13,7 +13,7 @@ from aiohttp import web
 from server import __version__
 from server.http.runner import Runner
 from server.processes.cores import threads_per_worker
-from server.processes.forkserver import ForkServer
+from server.processes.environment import Environment
 from server.processes.output import OutputPipe
 from server.serving.deployment import Deployment
 from server.serving.scratch import Scratch
@@ -39,8 +39,8 @@ async def serve(settings: Settings) -> None:
     """
     stop = _StopSignals()
     async with AsyncExitStack() as stack:
-        fork_server = await _start_fork_server(settings, stack)
-        deployment, watcher = await stack.enter_async_context(deployed(settings, fork_server))
+        environment = await _start_environment(settings, stack)
+        deployment, watcher = await stack.enter_async_context(deployed(settings, environment))
         runner = Runner(settings, deployment, watcher)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
@@ -67,33 +67,33 @@ async def serve(settings: Settings) -> None:
 
 @asynccontextmanager
 async def deployed(
-    settings: Settings, fork_server: ForkServer
+    settings: Settings, environment: Environment
 ) -> AsyncIterator[tuple[Deployment, Watcher]]:
     """What serves, and what has it follow the registry, without a way in; ended in order."""
     async with AsyncExitStack() as stack:
         scratch = Scratch()
         stack.callback(scratch.close)
-        look_up = Lookup(settings.uri, fork_server.start_process)
+        look_up = Lookup(settings.uri, environment.fork)
         stack.push_async_callback(look_up.close)
         interval = settings.poll_interval_seconds
         retries = RetryPauses(max(interval, _FIRST_RETRY_SECONDS))
         threads = threads_per_worker(settings.workers)
-        deployment = Deployment(settings, look_up, fork_server, scratch, retries, threads)
+        deployment = Deployment(settings, look_up, environment, scratch, retries, threads)
         stack.push_async_callback(deployment.close)
         watcher = Watcher(look_up, deployment, retries, interval, moves=settings.uri.moves)
         stack.callback(watcher.stop)
         yield deployment, watcher
 
 
-async def _start_fork_server(settings: Settings, stack: AsyncExitStack) -> ForkServer:
-    output = OutputPipe(process="fork server")
+async def _start_environment(settings: Settings, stack: AsyncExitStack) -> Environment:
+    output = OutputPipe(process="environment")
     stack.callback(output.close)
     output.start()
-    fork_server = ForkServer(output.writable.fileno(), settings.preload)
-    fork_server.adopt_orphans()
-    stack.push_async_callback(asyncio.to_thread, fork_server.stop)
-    await asyncio.to_thread(fork_server.start)
-    return fork_server
+    environment = Environment(output.writable, settings.preload)
+    environment.adopt_orphans()
+    stack.push_async_callback(environment.stop)
+    await environment.start()
+    return environment
 
 
 def _announce(settings: Settings, runner: web.BaseRunner) -> None:

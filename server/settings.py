@@ -19,13 +19,16 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from server.processes.cores import available_cores
 from watcher.model_uri import ModelUri, parse_model_uri
 
 Batching = Literal["auto", "on", "off"]
+ShareModel = Literal["auto", "off"]
 LogFormat = Literal["json", "console"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 MEBIBYTE = 1024 * 1024
+_MOST_WORKERS = 256
 REQUIRED = "required"
 
 # Segments of characters that need no quoting (RFC 3986, section 3.3), none of them dots only.
@@ -62,7 +65,16 @@ class Settings(BaseSettings):
     poll_interval_seconds: float = Field(
         10.0, ge=0, le=86400, description="Seconds between polls of the registry. 0: don't watch."
     )
-    workers: int = Field(1, ge=1, le=256, description="Worker processes per model version.")
+    workers: int = Field(
+        1,
+        ge=1,
+        le=_MOST_WORKERS,
+        description="Worker processes per model version, 1 to 256; or auto: one for each core.",
+    )
+    share_model: ShareModel = Field(
+        "auto",
+        description="Have workers share the model's memory: auto (where that is safe), off.",
+    )
     preload: Annotated[tuple[str, ...], NoDecode] = Field(
         ("sklearn",),
         description="Comma-separated modules that workers find imported, for faster loading.",
@@ -119,7 +131,14 @@ class Settings(BaseSettings):
     )
     access_log: bool = Field(False, description="1 logs every request.")
 
-    @field_validator("log_level", "log_format", "batching", mode="before")
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _counted(cls, value: object) -> object:
+        if isinstance(value, str) and value.strip().lower() == "auto":
+            return min(_MOST_WORKERS, available_cores())
+        return value
+
+    @field_validator("log_level", "log_format", "batching", "share_model", mode="before")
     @classmethod
     def _any_case(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value

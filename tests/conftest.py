@@ -15,13 +15,14 @@ import uvloop
 from pytest_aiohttp import AiohttpClient
 from structlog.testing import capture_logs
 
-from server.processes.forkserver import ForkServer
+from server.processes.environment import Environment
 from server.settings import Settings
 from tests.support.events import has_its_fields
 from tests.support.gateway import Client, Gateway, Listener, running
 from tests.support.live import Live
 from tests.support.log import Log
 from tests.support.models import SavedModels
+from tests.support.processes import Processes
 from tests.support.registry import HttpRegistry, Registry
 from tests.support.server import Server
 from tests.support.tracking import TrackingServer
@@ -92,19 +93,30 @@ def saved(tmp_path_factory: pytest.TempPathFactory, database: Path) -> SavedMode
 
 
 @pytest.fixture(scope="session")
-def fork_server(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator[ForkServer]:
-    """The process that the tests' own workers are forked from. There can be but one."""
+async def environment(
+    tmp_path_factory: pytest.TempPathFactory, database: Path
+) -> AsyncIterator[Environment]:
+    """What the processes of the tests' own gateways are forked from."""
     # A pipe, as under the server: Python's own streams remember whether they can seek.
     readable, writable = os.pipe()
-    log = tmp_path_factory.mktemp("forkserver") / "log"
+    log = tmp_path_factory.mktemp("environment") / "log"
     with os.fdopen(readable, "rb") as source, log.open("wb") as target:
         reader = threading.Thread(target=shutil.copyfileobj, args=(source, target))
         reader.start()
-        fork_server = ForkServer(writable, Settings.model_fields["preload"].default)
-        yield fork_server
-        fork_server.stop()
+        environment = Environment(writable, Settings.model_fields["preload"].default)
+        yield environment
+        await environment.stop()
         os.close(writable)
         reader.join()
+
+
+@pytest.fixture(scope="session")
+def processes(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator[Processes]:
+    """The same for tests that are not asynchronous."""
+    log = tmp_path_factory.mktemp("processes") / "log"
+    processes = Processes(log, Settings.model_fields["preload"].default)
+    yield processes
+    processes.close()
 
 
 class StartGateway(Protocol):
@@ -120,7 +132,7 @@ class StartGateway(Protocol):
 async def start_gateway(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
-    fork_server: ForkServer,
+    environment: Environment,
     registry: Registry,
     saved: SavedModels,
 ) -> AsyncIterator[StartGateway]:
@@ -136,7 +148,7 @@ async def start_gateway(
             registry.create(name)
             scratch = tmp_path_factory.mktemp("scratch")
             return await stack.enter_async_context(
-                running(fork_server, registry, saved, scratch, name, model, **settings)
+                running(environment, registry, saved, scratch, name, model, **settings)
             )
 
         yield start

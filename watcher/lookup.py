@@ -12,12 +12,11 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import asdict
-from multiprocessing.context import ForkServerProcess
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from watcher.model_uri import ModelUri
+from watcher.model_uri import ModelUri, parse_model_uri
 from watcher.versions import ModelVersion, RegistryUnreachable, VersionMissing
 
 # Whoever asks for a swap is answered within 15 s, even if a silent registry is asked four questions
@@ -35,9 +34,29 @@ _PATIENCE = {
 
 T = TypeVar("T")
 
-# Starts a process that runs a target with these arguments under this name, and returns it once it
-# runs. Blocks, and is called in a thread.
-StartProcess: TypeAlias = Callable[[Callable[..., None], tuple[Any, ...], str], ForkServerProcess]
+
+class Process(Protocol):
+    """A process that was forked."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+
+class Forked(Protocol):
+    """A new process, and this end of its socket pair."""
+
+    @property
+    def child(self) -> Process: ...
+
+    @property
+    def channel(self) -> socket.socket: ...
+
+
+class Fork(Protocol):
+    """Forks a process of this name that runs `MODULE:FUNCTION` with the descriptor of its end of a
+    socket pair; it ends when this end is closed."""
+
+    async def __call__(self, name: str, target: str) -> Forked: ...
 
 
 class Lookup:
@@ -45,7 +64,7 @@ class Lookup:
 
     Args:
         uri: What to look up.
-        start_process: Starts the look-up process.
+        fork: Starts the look-up process.
         environment: Set in the process, above what it inherits.
         deadline: Seconds after which a question counts as unanswered.
     """
@@ -53,18 +72,18 @@ class Lookup:
     def __init__(
         self,
         uri: ModelUri,
-        start_process: StartProcess,
+        fork: Fork,
         environment: Mapping[str, str] | None = None,
         deadline: float = DEADLINE_SECONDS,
     ) -> None:
         self._uri = uri
-        self._start_process = start_process
+        self._fork = fork
         self._environment = {**(environment or {}), **_PATIENCE}
         self._deadline = deadline
         self._turn = asyncio.Lock()
         self._next: asyncio.Task[ModelVersion] | None = None
         self._questions: set[asyncio.Task[ModelVersion]] = set()
-        self._process: ForkServerProcess | None = None
+        self._process: Process | None = None
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
@@ -138,21 +157,11 @@ class Lookup:
         return _read(json.loads(line))
 
     async def _start(self) -> None:
-        ours, theirs = socket.socketpair()
-        arguments = (theirs, self._uri, self._environment)
-        # It can't be stopped half-way; a process that did start ends as its channel closes.
-        started = asyncio.ensure_future(
-            asyncio.to_thread(self._start_process, _serve, arguments, "registry-lookup")
-        )
-        try:
-            self._process = await asyncio.shield(started)
-        except BaseException:
-            await asyncio.wait([started])
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        self._reader, self._writer = await asyncio.open_connection(sock=ours)
+        forked = await self._fork("lookup", "watcher.lookup:serve")
+        self._process = forked.child
+        self._reader, self._writer = await asyncio.open_connection(sock=forked.channel)
+        told = {"uri": self._uri.text, "environment": self._environment}
+        self._writer.write(json.dumps(told).encode() + b"\n")
 
     async def _end(self) -> None:
         process, writer = self._process, self._writer
@@ -161,8 +170,6 @@ class Lookup:
             writer.close()
         if process is not None:
             process.kill()
-            await asyncio.to_thread(process.join)
-            process.close()
 
 
 def _read(answer: dict[str, Any]) -> ModelVersion:
@@ -177,12 +184,18 @@ def _read(answer: dict[str, Any]) -> ModelVersion:
             raise ValueError(f"unknown answer {answer}")
 
 
-def _serve(channel: socket.socket, uri: ModelUri, environment: Mapping[str, str]) -> None:
+def serve(descriptors: list[int]) -> None:
     """Answer questions until the gateway closes its end. Runs in the look-up process."""
-    os.environ.update(environment)
+    (descriptor,) = descriptors
     from watcher.registry import look_up
 
+    channel = socket.socket(fileno=descriptor)
     with channel, channel.makefile("rb") as questions, contextlib.suppress(BrokenPipeError):
+        if not (told := questions.readline()):
+            return
+        first = json.loads(told)
+        os.environ.update(first["environment"])
+        uri = parse_model_uri(first["uri"])
         while questions.readline():
             answer: dict[str, Any]
             try:

@@ -70,6 +70,8 @@ async def info(request: web.Request) -> web.Response:
         "status": "not loaded",
         "alias": None,
         "workers": [],
+        "workers_share": None,
+        "workers_share_reason": None,
         "watcher": request.app[WATCHER].state(),
         "last_reload": deployment.reports.last and deployment.reports.last.to_json(),
         "signature": None,
@@ -91,6 +93,8 @@ async def info(request: web.Request) -> web.Response:
             "status": "loaded",
             "alias": model.alias,
             "workers": release.state(),
+            "workers_share": release.unshared is None,
+            "workers_share_reason": release.unshared,
             "signature": loaded["signature"],
             "example_failed": failed and failed["error"],
             "batching": {

@@ -4,7 +4,15 @@ import math
 import os
 from pathlib import Path
 
-from server.processes.forkserver import THREAD_VARIABLES
+# Read by BLAS and OpenMP libraries when they are loaded.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
 
 _CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 

@@ -4,7 +4,6 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from typing import Any
 
 import orjson
@@ -32,7 +31,7 @@ class OutputPipe:
     pipe closes it twice, and the second time it may be another thread's by then.
 
     Attributes:
-        writable: The other end, in a form that can be handed to a child process.
+        writable: The other end, a descriptor to be handed to a child process.
     """
 
     def __init__(self, **fields: Any) -> None:
@@ -46,7 +45,8 @@ class OutputPipe:
         readable, writable = os.pipe()
         os.set_blocking(readable, False)
         self._readable: int | None = readable
-        self.writable = Connection(writable, readable=False)
+        self.writable = writable
+        self._handed_over = False
 
     def start(self) -> None:
         """Begin to read, in the running event loop."""
@@ -56,7 +56,9 @@ class OutputPipe:
 
     def close_writable(self) -> None:
         """Close this process's copy of the writing end, so that the child's end is seen."""
-        self.writable.close()
+        if not self._handed_over:
+            self._handed_over = True
+            os.close(self.writable)
 
     def close(self) -> None:
         """Stop reading, whoever still holds the other end."""

@@ -1,4 +1,4 @@
-"""What a worker says of itself when it can serve."""
+"""What a process says of the version that it has loaded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ class Ready:
         answers: What was answered to the real requests.
         merged_formats: Request formats whose requests share predictions.
         merging_reason: Why those.
+        unshared: Why no workers can be forked from the process; None where they can.
     """
 
     path: str
@@ -31,6 +32,7 @@ class Ready:
     answers_changed: int
     merged_formats: tuple[str, ...]
     merging_reason: str
+    unshared: str | None
     answers: tuple[bytes, ...]
 
     @classmethod

@@ -16,7 +16,7 @@ from server.errors import (
     ServerStopping,
     VersionNotFound,
 )
-from server.processes.forkserver import ForkServer
+from server.processes.environment import Environment
 from server.serving.fallback import Fallback
 from server.serving.release import Release
 from server.serving.reports import Reports
@@ -38,7 +38,7 @@ class Deployment:
     Args:
         settings: The settings.
         look_up: Asks the registry what MODEL_URI means now.
-        fork_server: Where workers come from.
+        environment: Where processes come from.
         scratch: Where models are downloaded to.
         retries: Told of versions that fail.
         threads: Most BLAS and OpenMP threads of a worker, or None to leave what the user set.
@@ -54,7 +54,7 @@ class Deployment:
         self,
         settings: Settings,
         look_up: Callable[[], Awaitable[ModelVersion]],
-        fork_server: ForkServer,
+        environment: Environment,
         scratch: Scratch,
         retries: RetryPauses,
         threads: int | None,
@@ -65,7 +65,7 @@ class Deployment:
         self.stopping = False
         self._settings = settings
         self._look_up = look_up
-        self._fork_server = fork_server
+        self._environment = environment
         self._scratch = scratch
         self._retries = retries
         self._threads = threads
@@ -221,7 +221,7 @@ class Deployment:
         release = Release(
             version,
             self._settings,
-            self._fork_server,
+            self._environment,
             self._threads,
             directory,
             serving.recent.snapshot() if serving else (),
@@ -259,6 +259,8 @@ class Deployment:
 
     async def _retire(self, release: Release) -> None:
         started = time.monotonic()
+        # At most two copies of a model are in memory.
+        await release.end_template()
         await release.drain(self._settings.drain_timeout_seconds)
         await release.stop()
         seconds = round(time.monotonic() - started, 3)

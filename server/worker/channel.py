@@ -22,6 +22,11 @@ class Channel:
         """The descriptor, to watch for the gateway's end."""
         return self._socket.fileno()
 
+    def close(self) -> None:
+        """Close this end, or this process's copy of it."""
+        self._reader.close()
+        self._socket.close()
+
     def receive(self) -> tuple[Kind, list[memoryview]] | None:
         """Wait for the next frame; None when the gateway has closed its end."""
         header = self._reader.read(frames.HEADER_SIZE)

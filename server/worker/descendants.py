@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 _PR_SET_CHILD_SUBREAPER = 36
 _SECONDS = 1.0
@@ -14,12 +15,21 @@ _PAUSE_SECONDS = 0.005
 
 
 def become_reaper() -> None:
-    """Have descendants whose parent has ended become this process's children, for good.
+    """Have descendants whose parent has ended become this process's children.
 
     Without it they become the children of the system's first process, and nothing tells any more
     who started them.
     """
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _reap(1)
+
+
+def leave_orphans() -> None:
+    """Have them become children of whoever reaps above this process, again."""
+    _reap(0)
+
+
+def _reap(whether: int) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, whether, 0, 0, 0)
 
 
 def end_children(keep: Collection[int] = ()) -> None:
@@ -32,11 +42,11 @@ def end_children(keep: Collection[int] = ()) -> None:
     """
     deadline = time.monotonic() + _SECONDS
     # Again and again: the children of one that has ended are this process's next.
-    while children := [pid for pid in _children() if pid not in keep]:
-        for pid in children:
+    while pids := [child.pid for child in children() if child.pid not in keep]:
+        for pid in pids:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        for pid in children:
+        for pid in pids:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
         if time.monotonic() > deadline:
@@ -44,14 +54,31 @@ def end_children(keep: Collection[int] = ()) -> None:
         time.sleep(_PAUSE_SECONDS)
 
 
-def _children() -> Iterator[int]:
+class Child(NamedTuple):
+    """One of this process's children.
+
+    Attributes:
+        pid: Its process id.
+        name: What it runs, in at most 15 characters (/proc/PID/comm).
+        state: A letter, of proc(5): "Z" for one that has ended and was not waited for.
+    """
+
+    pid: int
+    name: str
+    state: str
+
+
+def children() -> Iterator[Child]:
+    """This process's children, zombies included."""
     # Not every kernel has /proc/PID/task/*/children.
     parent = str(os.getpid())
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            # The name, in parentheses, may hold anything; state and parent come after it.
-            _, _, fields = path.read_text(errors="replace").rpartition(")")
+            text = path.read_text(errors="replace")
         except OSError:
             continue
-        if fields.split(maxsplit=2)[1:2] == [parent]:
-            yield int(path.parent.name)
+        # The name, in parentheses, may hold anything; state and parent come after it.
+        head, _, fields = text.rpartition(")")
+        state, *ppid = fields.split(maxsplit=2)[:2]
+        if ppid == [parent]:
+            yield Child(int(path.parent.name), head.partition("(")[2], state)

@@ -24,6 +24,7 @@ HEADER_SIZE = _HEADER.size
 class Kind(enum.IntEnum):
     """What a frame says. The comment after each is who sends it, and its parts."""
 
+    START = 7  # gateway: what the process is to do, see `server.worker.spec`
     PHASE = 1  # worker: name of the phase of loading that begins
     READY = 2  # worker: JSON object, see `server.processes.ready.Ready`; answers to the replay
     FAILED = 3  # worker: JSON object with `phase`, `error` and `traceback`

@@ -15,19 +15,17 @@ from mlflow.pyfunc import PyFuncModel
 from mlflow.pyfunc.scoring_server import load_model_with_mlflow_config
 
 from . import strict_json
-from .spec import WorkerSpec
+from .spec import DownloadSpec
 
 # In characters of JSON; the description of the routes shows the example.
 _LARGEST_EXAMPLE = 64 * 1024
 
 
-def fetch(spec: WorkerSpec) -> str:
-    """Download the model unless that has been done, and return its local path.
+def fetch(spec: DownloadSpec) -> str:
+    """Download the model, and return its local path.
 
     Whatever the artifact store raises is passed on.
     """
-    if spec.path is not None:
-        return spec.path
     destination = Path(spec.directory) / "model"
     destination.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _no_database_made():

@@ -1,4 +1,4 @@
-"""Imported once by the fork server, so that every worker finds it done.
+"""What the environment process imports ahead, so that every process forked from it finds it done.
 
 Nothing here may start a thread: a process with several can't be forked safely.
 """
@@ -11,17 +11,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-import mlflow.artifacts
-import mlflow.pyfunc
-import mlflow.store.artifact.models_artifact_repo
 import pandas as pd
 from mlflow.tracking._model_registry import utils as registry_utils
 from mlflow.utils import requirements_utils
 
-from . import main
-
-# Read as text: this package imports nothing of the gateway, which sets it.
-_MODULES = os.environ.pop("_MODEL_SERVER_PRELOAD", "")
+from . import download, main
 
 # The parts of scikit-learn that most pipelines are made of, and what MLflow reads them with.
 _SKLEARN = (
@@ -48,7 +42,19 @@ _IN_A_DATABASE = (
 )
 
 
-def _modules() -> Iterable[str]:
+def preload(modules: Iterable[str]) -> None:
+    """Import what is needed to fetch and load models, and these modules that models may need."""
+    for name in [*_client(), *modules]:
+        for part in _SKLEARN if name == "sklearn" else (name,):
+            _import(part)
+    _initialise()
+    # What is imported stays: without this, the first collection in each worker would touch, and so
+    # copy, every page that it shares with this process.
+    gc.collect()
+    gc.freeze()
+
+
+def _client() -> Iterable[str]:
     registry = os.environ.get("MLFLOW_REGISTRY_URI") or os.environ.get("MLFLOW_TRACKING_URI")
     if not registry:
         # MLflow's default, as far as it is there.
@@ -57,16 +63,17 @@ def _modules() -> Iterable[str]:
         yield from _OVER_HTTP
     elif registry.startswith(("sqlite", "postgresql", "mysql", "mssql")):
         yield from _IN_A_DATABASE
-    for name in filter(None, _MODULES.split(",")):
-        yield from _SKLEARN if name == "sklearn" else (name,)
 
 
-def _preload() -> None:
-    for name in _modules():
-        try:
-            importlib.import_module(name)
-        except Exception as error:
-            logging.getLogger(__name__).warning("can't preload %s: %s", name, error)
+def _import(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        logging.getLogger(__name__).warning("can't preload %s: %s", name, error)
+
+
+def _initialise() -> None:
+    """Do once what is done lazily at the first use."""
     if "sqlalchemy.orm" in sys.modules:
         # Else each worker would, at the first look-up.
         sys.modules["sqlalchemy.orm"].configure_mappers()
@@ -79,12 +86,6 @@ def _preload() -> None:
     requirements_utils._init_packages_to_modules_map()  # type: ignore[no-untyped-call]
     # The first frame made initialises much lazily.
     pd.DataFrame({"a": ["b"]}).to_dict(orient="records")
-    # What is imported stays: without this, the first collection in each worker would touch, and so
-    # copy, every page that it shares with the fork server.
-    gc.collect()
-    gc.freeze()
 
 
-_preload()
-
-__all__ = ["main", "mlflow"]
+__all__ = ["download", "main", "preload"]

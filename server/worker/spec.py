@@ -1,6 +1,8 @@
-"""What a worker is told when it starts."""
+"""What a process is told when it starts: the parts of its START frame."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,36 +15,86 @@ class RecordedRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerSpec:
-    """What a worker is told when it starts.
+class DownloadSpec:
+    """What a process that fetches a version is told.
 
     Attributes:
-        load_uri: The model version to fetch; unused when `path` holds it already.
+        load_uri: The model version.
         directory: The release's own directory, for the download and for temporary files.
-        path: Where the model lies, if another worker of the release has fetched it.
         log_level: As in the gateway.
-        threads: Most BLAS and OpenMP threads, or None to leave what the user set.
+    """
+
+    load_uri: str
+    directory: str
+    log_level: str
+
+    def parts(self) -> list[bytes]:
+        """As parts of a frame."""
+        return [json.dumps(asdict(self)).encode()]
+
+    @classmethod
+    def of(cls, parts: Sequence[memoryview]) -> "DownloadSpec":
+        """Read the parts of a frame."""
+        return cls(**json.loads(bytes(parts[0])))
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """What a process that loads a version is told.
+
+    Attributes:
+        path: Where the model lies.
+        directory: The release's own directory, for temporary files.
+        log_level: As in the gateway.
+        share: Whether to fork the workers, where that is safe, rather than be one.
+        threads: Most BLAS and OpenMP threads of a worker, or None to leave what the user set.
         batching: The BATCHING setting: `auto`, `on` or `off`.
-        merged_formats: What another worker of the release has proved, or None to prove it.
+        merged_formats: What another process of the release has proved, or None to prove it.
         max_batch_rows: Most rows in one prediction of merged requests.
         rehearse: Whether to try the model's own example, and to refuse a model that answers
             `recorded` worse.
         recorded: Real requests to answer before anyone waits.
         example_decides: Whether to refuse a model that fails on its own example, where no
             recorded request speaks for it.
-        only_recorded: Whether to ask the model nothing but `recorded`: a worker before this one
+        only_recorded: Whether to ask the model nothing but `recorded`: a process before this one
             ended or hung over the example, or over rows like it.
     """
 
-    load_uri: str
+    path: str
     directory: str
-    path: str | None
     log_level: str
+    share: bool
     threads: int | None
     batching: str
     merged_formats: tuple[str, ...] | None
     max_batch_rows: int
     rehearse: bool
-    recorded: tuple[RecordedRequest, ...]
+    recorded: tuple[RecordedRequest, ...] = ()
     example_decides: bool = True
     only_recorded: bool = False
+
+    def parts(self) -> list[bytes]:
+        """As parts of a frame: all but the requests as a JSON object, then those."""
+        told = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name != "recorded"
+        }
+        requests = [
+            part
+            for request in self.recorded
+            for part in (request.content_type, request.body, request.answer)
+        ]
+        return [json.dumps(told).encode(), *requests]
+
+    @classmethod
+    def of(cls, parts: Sequence[memoryview]) -> "WorkerSpec":
+        """Read the parts of a frame."""
+        told = json.loads(bytes(parts[0]))
+        if told["merged_formats"] is not None:
+            told["merged_formats"] = tuple(told["merged_formats"])
+        requests = map(bytes, parts[1:])
+        recorded = tuple(
+            RecordedRequest(*each) for each in zip(requests, requests, requests, strict=True)
+        )
+        return cls(**told, recorded=recorded)

@@ -24,10 +24,10 @@ class Usage:
 
 def usage(server: Server) -> Usage:
     """Count what the server holds."""
-    gateway, fork_server = psutil.Process(server.pid), server.fork_server()
+    gateway, environment = psutil.Process(server.pid), server.environment()
     return Usage(
         processes=len(server.processes()),
-        files=gateway.num_fds() + fork_server.num_fds(),
+        files=gateway.num_fds() + environment.num_fds(),
         directories=len(server.release_directories()),
         temporary_files=sum(1 for _ in server.scratch.rglob("*")),
     )

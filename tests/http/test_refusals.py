@@ -11,7 +11,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from server.errors import NotServing
 from server.http.invocations import Invocations
 from server.http.metrics import Metrics
-from server.processes.forkserver import ForkServer
+from server.processes.environment import Environment
 from server.serving.deployment import Deployment
 from server.serving.scratch import Scratch
 from server.settings import read_settings
@@ -42,7 +42,7 @@ async def test_a_refusal_leaves_nothing_for_the_garbage_collector(
     settings = read_settings()
     scratch = Scratch()
     deployment = Deployment(
-        settings, look_up, ForkServer(1, ()), scratch, RetryPauses(1.0), threads=None
+        settings, look_up, Environment(1, ()), scratch, RetryPauses(1.0), threads=None
     )
     invocations = Invocations(deployment, Metrics(deployment), settings)
     headers = CIMultiDictProxy(CIMultiDict({"Content-Type": "application/json"}))

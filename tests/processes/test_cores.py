@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from server.processes import cores
-from server.processes.forkserver import THREAD_VARIABLES
+from server.processes.cores import THREAD_VARIABLES
 
 
 @pytest.fixture

@@ -157,8 +157,8 @@ async def test_it_reads_until_the_last_writer_has_closed() -> None:
     pipe = OutputPipe(version="v1")
     with capture_logs() as logs:
         pipe.start()
-        pipe.writable._send(b"printed\n")  # type: ignore[attr-defined]
-        pipe.writable._send(b"without an end")  # type: ignore[attr-defined]
+        os.write(pipe.writable, b"printed\n")
+        os.write(pipe.writable, b"without an end")
         pipe.close_writable()
         async with asyncio.timeout(10):
             while len(logs) < 2:

@@ -8,11 +8,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import StartGateway
+from tests.conftest import Connect, StartGateway
 from tests.support.gateway import Client, Gateway
 from tests.support.load import Load, load
 from tests.support.log import Log
 from tests.support.models import TEXT_REQUEST
+from tests.support.server import ended
 from tests.support.waiting import eventually
 
 # Says which process answered, and takes long enough for the other worker to be asked as well.
@@ -62,7 +63,7 @@ async def test_a_swap_under_load_replaces_both_without_a_failed_request(
 ) -> None:
     old = await gateway.serve("old")
     new = gateway.add("new")
-    before = await client.worker_pids()
+    before = [psutil.Process(pid) for pid in await client.worker_pids()]
     async with load(client.url, TEXT_REQUEST, clients=32) as clients:
         await clients.answered(50)
         gateway.promote(new)
@@ -73,14 +74,16 @@ async def test_a_swap_under_load_replaces_both_without_a_failed_request(
     assert clients.failures == []
     assert clients.versions == {old, new}
     assert clients.versions_sent_after(swapped_at) == {new}
-    assert len(set(await client.worker_pids()) - set(before)) == 2
-    assert not any(psutil.pid_exists(pid) for pid in before)
+    assert len(set(await client.worker_pids()) - {worker.pid for worker in before}) == 2
+    assert ended(before)
     assert len(gateway.release_directories()) == 1
 
 
 async def test_a_killed_worker_is_replaced_while_the_other_serves(
-    client: Client, gateway: Gateway, log: Log, tmp_path: Path
+    start_gateway: StartGateway, connect: Connect, log: Log, tmp_path: Path
 ) -> None:
+    gateway = await start_gateway(workers=2, share_model="off")
+    client = await connect(gateway)
     hold = tmp_path / "hold"
     model = gateway.saved.save(WHO, load=HELD_UP.format(path=str(hold)))
     version = await gateway.serve(model)

@@ -167,8 +167,10 @@ async def test_reloading_the_version_that_serves_loads_it_afresh(
 
 
 async def test_what_waits_for_a_version_without_workers_is_answered_by_the_next(
-    client: Client, gateway: Gateway, log: Log, tmp_path: Path
+    start_gateway: StartGateway, connect: Connect, log: Log, tmp_path: Path
 ) -> None:
+    gateway = await start_gateway(share_model="off")
+    client = await connect(gateway)
     loaded = tmp_path / "loaded"
     load_once = f"""
         import pathlib

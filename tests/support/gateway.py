@@ -14,7 +14,7 @@ import pytest
 from aiohttp.test_utils import BaseTestServer, TestClient
 
 from server.http.runner import Runner
-from server.processes.forkserver import ForkServer
+from server.processes.environment import Environment
 from server.service import deployed
 from server.serving.deployment import Deployment
 from server.serving.swaps import Swap, Trigger
@@ -83,7 +83,7 @@ class Gateway:
 
 @asynccontextmanager
 async def running(
-    fork_server: ForkServer,
+    environment: Environment,
     registry: Registry,
     saved: SavedModels,
     scratch: Path,
@@ -100,7 +100,7 @@ async def running(
     async with AsyncExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(tempfile, "tempdir", str(scratch))
-            deployment, watcher = await stack.enter_async_context(deployed(chosen, fork_server))
+            deployment, watcher = await stack.enter_async_context(deployed(chosen, environment))
         gateway = Gateway(chosen, deployment, watcher, registry, saved, scratch)
         if model is not None:
             gateway.promote(gateway.add(model))

@@ -217,12 +217,14 @@ class Server:
         except psutil.NoSuchProcess:
             return []
 
-    def fork_server(self) -> psutil.Process:
+    def named(self, name: str) -> list[psutil.Process]:
+        """The processes of this name, such as `environment`, `template` or `worker`, that run."""
+        return [p for p in self.processes() if _name(p) == name and _runs(p)]
+
+    def environment(self) -> psutil.Process:
         """The process that all others are forked from."""
-        for process in self._psutil.children():
-            if "multiprocessing.forkserver" in " ".join(process.cmdline()):
-                return process
-        raise AssertionError("there is no fork server")
+        (environment,) = self.named("environment")
+        return environment
 
     def release_directories(self) -> list[Path]:
         """The download directories that exist now."""
@@ -272,6 +274,13 @@ class Server:
 def ended(processes: Iterable[psutil.Process]) -> bool:
     """Whether none of the processes runs any more. Who should reap them may have ended first."""
     return not any(_runs(process) for process in processes)
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return Path(f"/proc/{process.pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _runs(process: psutil.Process) -> bool:

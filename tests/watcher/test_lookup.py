@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import multiprocessing
 import os
 import signal
 import socket
@@ -10,43 +9,35 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from multiprocessing.context import ForkServerProcess
-from typing import Any
 
 import psutil
 import pytest
 
+from server.processes.environment import Environment
 from tests.support.models import SavedModels
 from tests.support.registry import Registry
 from tests.support.waiting import wait_until
-from watcher.lookup import Lookup, StartProcess
+from watcher.lookup import Fork, Forked, Lookup
 from watcher.model_uri import parse_model_uri
 from watcher.versions import ModelVersion, RegistryUnreachable
 
 URI = "models:/demo/Production"
 
 
-@pytest.fixture(scope="session")
-def start_process() -> StartProcess:
-    """Starts processes from a fork server that has imported what the look-up process needs."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["watcher.registry"])
-
-    def start(target: Callable[..., None], args: tuple[Any, ...], name: str) -> ForkServerProcess:
-        process = context.Process(target=target, args=args, name=name)
-        process.start()
-        return process
-
-    return start
+@pytest.fixture
+async def fork(environment: Environment) -> Fork:
+    """Forks from a process that has imported what the look-up process needs."""
+    await environment.start()
+    return environment.fork
 
 
 @asynccontextmanager
 async def lookup(
-    start_process: StartProcess, registry: str, uri: str = URI, deadline: float = 20.0
+    fork: Fork, registry: str, uri: str = URI, deadline: float = 20.0
 ) -> AsyncIterator[Lookup]:
     """Something that asks this registry, until the block ends."""
     environment = {"MLFLOW_TRACKING_URI": registry}
-    asks = Lookup(parse_model_uri(uri), start_process, environment, deadline)
+    asks = Lookup(parse_model_uri(uri), fork, environment, deadline)
     try:
         yield asks
     finally:
@@ -54,9 +45,10 @@ async def lookup(
 
 
 def lookup_processes() -> list[psutil.Process]:
-    """The processes that the tests' fork server has forked."""
-    fork_servers = [p for p in psutil.Process().children() if "forkserver" in " ".join(p.cmdline())]
-    return [p for server in fork_servers for p in server.children() if p.is_running()]
+    """The look-up processes of this process that run."""
+    environments = [p for p in psutil.Process().children() if p.name() == "environment"]
+    below = [p for environment in environments for p in environment.children()]
+    return [p for p in below if p.name() == "lookup"]
 
 
 @contextmanager
@@ -150,10 +142,10 @@ BROKEN = {
 @pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN.keys())
 @pytest.mark.parametrize("form", ["/Production", "/latest", "@production", "/1"])
 async def test_what_is_no_answer_of_a_registry_is_an_outage(
-    start_process: StartProcess, answer: Callable[[socket.socket], None], form: str
+    fork: Fork, answer: Callable[[socket.socket], None], form: str
 ) -> None:
     with listening(answer) as url:
-        async with lookup(start_process, url, f"models:/demo{form}") as asks:
+        async with lookup(fork, url, f"models:/demo{form}") as asks:
             with pytest.raises(RegistryUnreachable) as caught:
                 await asks()
     message = str(caught.value)
@@ -162,10 +154,10 @@ async def test_what_is_no_answer_of_a_registry_is_an_outage(
     assert "look-up process failed" not in message
 
 
-async def test_a_refused_connection_is_an_outage_at_once(start_process: StartProcess) -> None:
+async def test_a_refused_connection_is_an_outage_at_once(fork: Fork) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
-    async with lookup(start_process, url) as asks:
+    async with lookup(fork, url) as asks:
         started = time.monotonic()
         for _ in range(3):
             with pytest.raises(RegistryUnreachable):
@@ -173,17 +165,17 @@ async def test_a_refused_connection_is_an_outage_at_once(start_process: StartPro
         assert time.monotonic() - started < 5
 
 
-async def test_a_name_that_does_not_resolve_is_an_outage(start_process: StartProcess) -> None:
-    async with lookup(start_process, "http://registry.invalid:5000") as asks:
+async def test_a_name_that_does_not_resolve_is_an_outage(fork: Fork) -> None:
+    async with lookup(fork, "http://registry.invalid:5000") as asks:
         with pytest.raises(RegistryUnreachable):
             await asks()
 
 
 async def test_a_silent_registry_is_an_outage_after_the_deadline(
-    start_process: StartProcess,
+    fork: Fork,
 ) -> None:
     with listening(silent) as url:
-        async with lookup(start_process, url, deadline=1.0) as asks:
+        async with lookup(fork, url, deadline=1.0) as asks:
             started = time.monotonic()
             for _ in range(2):
                 with pytest.raises(RegistryUnreachable, match="no answer within 1 s"):
@@ -192,9 +184,9 @@ async def test_a_silent_registry_is_an_outage_after_the_deadline(
     wait_until(lambda: lookup_processes() == [], "no process is left waiting", 5)
 
 
-async def test_a_silent_registry_does_not_block_the_event_loop(start_process: StartProcess) -> None:
+async def test_a_silent_registry_does_not_block_the_event_loop(fork: Fork) -> None:
     with listening(silent) as url:
-        async with lookup(start_process, url, deadline=2.0) as asks:
+        async with lookup(fork, url, deadline=2.0) as asks:
             question = asyncio.create_task(asks())
             longest, loop = 0.0, asyncio.get_running_loop()
             while not question.done():
@@ -208,12 +200,12 @@ async def test_a_silent_registry_does_not_block_the_event_loop(start_process: St
 
 
 async def test_it_recovers_by_itself_from_a_process_that_died(
-    start_process: StartProcess, registry: Registry, model_name: str, saved: SavedModels
+    fork: Fork, registry: Registry, model_name: str, saved: SavedModels
 ) -> None:
     registry.create(model_name)
     registry.promote(model_name, registry.add(model_name, saved.saying("one")))
     uri = f"models:/{model_name}/Production"
-    async with lookup(start_process, registry.uri, uri) as asks:
+    async with lookup(fork, registry.uri, uri) as asks:
         assert (await asks()).version == "1"
         (process,) = lookup_processes()
         os.kill(process.pid, signal.SIGKILL)
@@ -225,12 +217,12 @@ async def test_it_recovers_by_itself_from_a_process_that_died(
 
 
 async def test_many_questions_are_answered_by_one_process(
-    start_process: StartProcess, registry: Registry, model_name: str, saved: SavedModels
+    fork: Fork, registry: Registry, model_name: str, saved: SavedModels
 ) -> None:
     registry.create(model_name)
     registry.promote(model_name, registry.add(model_name, saved.saying("one")))
     uri = f"models:/{model_name}/Production"
-    async with lookup(start_process, registry.uri, uri) as asks:
+    async with lookup(fork, registry.uri, uri) as asks:
         found = await asyncio.gather(*(asks() for _ in range(10)))
         found += [await asks() for _ in range(3)]
         assert {version.version for version in found} == {"1"}
@@ -238,16 +230,16 @@ async def test_many_questions_are_answered_by_one_process(
 
 
 async def test_a_process_that_does_not_start_is_an_outage(
-    start_process: StartProcess, registry: Registry, model_name: str, saved: SavedModels
+    fork: Fork, registry: Registry, model_name: str, saved: SavedModels
 ) -> None:
     registry.create(model_name)
     registry.promote(model_name, registry.add(model_name, saved.saying("one")))
     failing = True
 
-    def start(target: Callable[..., None], args: tuple[Any, ...], name: str) -> ForkServerProcess:
+    async def start(name: str, target: str) -> Forked:
         if failing:
             raise OSError("no more processes")
-        return start_process(target, args, name)
+        return await fork(name, target)
 
     async with lookup(start, registry.uri, f"models:/{model_name}/Production") as asks:
         for _ in range(2):
@@ -293,10 +285,10 @@ async def ask(asks: Lookup) -> asyncio.Task[ModelVersion]:
 
 
 async def test_callers_that_wait_share_the_next_question_and_get_no_older_answer(
-    start_process: StartProcess, counting: Counting
+    fork: Fork, counting: Counting
 ) -> None:
     with listening(counting) as url:
-        async with lookup(start_process, url) as asks:
+        async with lookup(fork, url) as asks:
             first = await ask(asks)
             await counting.is_asked(1)
             waiting = [await ask(asks) for _ in range(5)]
@@ -312,10 +304,10 @@ async def test_callers_that_wait_share_the_next_question_and_get_no_older_answer
 
 
 async def test_a_silent_registry_keeps_nobody_for_more_than_two_questions(
-    start_process: StartProcess, counting: Counting
+    fork: Fork, counting: Counting
 ) -> None:
     with listening(counting) as url:
-        async with lookup(start_process, url, deadline=1.0) as asks:
+        async with lookup(fork, url, deadline=1.0) as asks:
             started = time.monotonic()
             first = await ask(asks)
             await counting.is_asked(1)
@@ -328,10 +320,10 @@ async def test_a_silent_registry_keeps_nobody_for_more_than_two_questions(
 
 
 async def test_a_cancelled_caller_does_not_disturb_those_who_share_its_question(
-    start_process: StartProcess, counting: Counting
+    fork: Fork, counting: Counting
 ) -> None:
     with listening(counting) as url:
-        async with lookup(start_process, url) as asks:
+        async with lookup(fork, url) as asks:
             first = await ask(asks)
             await counting.is_asked(1)
             (process,) = lookup_processes()
@@ -350,10 +342,10 @@ async def test_a_cancelled_caller_does_not_disturb_those_who_share_its_question(
 
 
 async def test_a_cancelled_caller_s_answer_is_not_taken_for_the_next(
-    start_process: StartProcess, counting: Counting
+    fork: Fork, counting: Counting
 ) -> None:
     with listening(counting) as url:
-        async with lookup(start_process, url) as asks:
+        async with lookup(fork, url) as asks:
             alone = await ask(asks)
             await counting.is_asked(1)
             alone.cancel()
@@ -366,11 +358,11 @@ async def test_a_cancelled_caller_s_answer_is_not_taken_for_the_next(
 
 
 async def test_nobody_needs_to_wait_for_a_question_that_fails(
-    start_process: StartProcess, caplog: pytest.LogCaptureFixture
+    fork: Fork, caplog: pytest.LogCaptureFixture
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
-    async with lookup(start_process, url) as asks:
+    async with lookup(fork, url) as asks:
         alone = await ask(asks)
         alone.cancel()
         with pytest.raises(RegistryUnreachable):
@@ -379,11 +371,9 @@ async def test_nobody_needs_to_wait_for_a_question_that_fails(
     assert caplog.records == []
 
 
-async def test_closing_does_not_wait_for_an_answer(
-    start_process: StartProcess, counting: Counting
-) -> None:
+async def test_closing_does_not_wait_for_an_answer(fork: Fork, counting: Counting) -> None:
     with listening(counting) as url:
-        async with lookup(start_process, url, deadline=60.0) as asks:
+        async with lookup(fork, url, deadline=60.0) as asks:
             callers = [await ask(asks)]
             await counting.is_asked(1)
             callers.append(await ask(asks))

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import pytest
 
-from server.processes.forkserver import ForkServer
+from tests.support.processes import Processes
 from tests.worker.protocol.workers import Worker
 
 StartWorker: TypeAlias = Callable[[Path], Worker]
@@ -14,13 +14,13 @@ StartWorker: TypeAlias = Callable[[Path], Worker]
 
 @pytest.fixture(scope="module")
 def start_worker(
-    fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
+    processes: Processes, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[StartWorker]:
     """Starts a worker process that serves the model saved at a path."""
     workers: list[Worker] = []
 
     def start(path: Path) -> Worker:
-        workers.append(Worker(fork_server, path, tmp_path_factory.mktemp("worker")))
+        workers.append(Worker(processes, path, tmp_path_factory.mktemp("worker")))
         return workers[-1]
 
     yield start

@@ -26,11 +26,13 @@ class Rehearsed:
         example: The model's own example, and what came of it.
         replay: What it answered to real requests.
         proof: Which requests may share a prediction.
+        sample: Content type and body of a request that it answered, if there was one.
     """
 
     example: Example
     replay: Replay
     proof: Proof
+    sample: tuple[str, bytes] | None
 
     @property
     def requests(self) -> int:
@@ -60,7 +62,16 @@ def rehearse(protocol: Protocol, model: PyFuncModel, path: str, spec: WorkerSpec
     recorded = by_merge_key(replayed.answered)
     proof = _proof(protocol, model, example.usable, recorded, spec)
     warm(protocol, recorded, proof.keys, spec.max_batch_rows)
-    return Rehearsed(example, replayed, proof)
+    return Rehearsed(example, replayed, proof, _sample(example, replayed, spec))
+
+
+def _sample(example: Example, replayed: Replay, spec: WorkerSpec) -> tuple[str, bytes] | None:
+    for recorded, answer in zip(spec.recorded, replayed.answers, strict=True):
+        if answer:
+            return str(recorded.content_type, "latin-1"), recorded.body
+    if example.answered and example.body is not None:
+        return "application/json", example.body.encode()
+    return None
 
 
 def _judge(example: Example, replayed: Replay, spec: WorkerSpec) -> None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
 
+from .. import logs
 from ..merging.merge_keys import MergeKeys
 from ..merging.together import Answered, predict_together
 from ..protocol import Protocol
@@ -43,3 +44,12 @@ def warm(
             except BaseException:
                 break
             seconds_per_row = (time.monotonic() - started) / size
+
+
+def answer_once(protocol: Protocol, content_type: str, body: bytes) -> None:
+    """Have the model answer a request in a new process: what is lazy is done once in each."""
+    try:
+        request = protocol.parse(content_type, body)
+        protocol.encode(request, protocol.predict(request))
+    except BaseException as error:
+        logs.log.debug("the request to warm up with failed: %s", type(error).__name__)

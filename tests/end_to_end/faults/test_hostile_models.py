@@ -92,7 +92,7 @@ def nothing_is_left(patient: Live) -> Iterator[None]:
     yield
     patient.serve("next")
     (worker,) = server.worker_pids()
-    known = {server.pid, server.fork_server().pid, worker}
+    known = {server.pid, server.environment().pid, worker}
 
     def others() -> list[str]:
         found = [p for p in server.processes() if p.pid not in known and not ended([p])]

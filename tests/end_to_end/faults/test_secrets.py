@@ -128,7 +128,7 @@ def test_a_model_does_not_find_the_token(server: Server) -> None:
 
 
 def test_a_worker_has_one_socket(server: Server) -> None:
-    for pid in [*server.worker_pids(), server.fork_server().pid]:
+    for pid in [*server.worker_pids(), server.environment().pid]:
         process = psutil.Process(pid)
         assert [c for c in process.net_connections("inet") if c.status == "LISTEN"] == []
     (worker,) = server.worker_pids()

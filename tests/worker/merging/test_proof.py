@@ -38,10 +38,10 @@ class Trying:
         model = mlflow.pyfunc.load_model(str(path))
         protocol = Protocol(model)
         spec = WorkerSpec(
-            load_uri="",
             directory="",
             path=str(path),
             log_level="info",
+            share=False,
             threads=None,
             batching="auto",
             merged_formats=None,

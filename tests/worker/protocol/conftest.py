@@ -11,7 +11,7 @@ import pytest
 from mlflow.models import ModelSignature
 from mlflow.pyfunc import PyFuncModel
 
-from server.processes.forkserver import ForkServer
+from tests.support.processes import Processes
 from tests.worker.protocol import models
 from tests.worker.protocol.workers import Served, Worker
 
@@ -69,7 +69,7 @@ def load(save: Save) -> Load:
 
 @pytest.fixture(scope="package")
 def serve(
-    save: Save, load: Load, fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
+    save: Save, load: Load, processes: Processes, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Serve]:
     """Saves a model, loads it and starts a worker process that serves it, once."""
     served: dict[Path, Served] = {}
@@ -77,7 +77,7 @@ def serve(
     def serve(model: type, signature: ModelSignature | None = None, **options: Any) -> Served:
         path = save(model, signature, **options)
         if path not in served:
-            worker = Worker(fork_server, path, tmp_path_factory.mktemp("worker"))
+            worker = Worker(processes, path, tmp_path_factory.mktemp("worker"))
             served[path] = Served(worker, load(model, signature, **options))
         return served[path]
 

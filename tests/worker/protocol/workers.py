@@ -1,19 +1,17 @@
 """Worker processes, asked over their socket pairs as the gateway asks them."""
 
 import json
-import os
 import re
-import socket
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from mlflow.pyfunc import PyFuncModel
 
-from server.processes.forkserver import ForkServer
-from server.worker import entry, frames
+from server.worker import frames
+from server.worker.alias import NAME
 from server.worker.frames import Answer, Kind, Outcome
 from server.worker.spec import WorkerSpec
+from tests.support.processes import Processes
 from tests.worker.protocol.support import JSON, mlflows_answer
 
 _PATIENCE_SECONDS = 60.0
@@ -24,32 +22,30 @@ class Worker:
     """A worker process that serves one model, alone and without merging requests.
 
     Args:
-        fork_server: Whose process it is forked from.
+        processes: Where it comes from.
         path: The saved model.
         directory: An empty directory for it.
     """
 
-    def __init__(self, fork_server: ForkServer, path: Path, directory: Path) -> None:
+    def __init__(self, processes: Processes, path: Path, directory: Path) -> None:
         self._log = directory / "log"
         spec = WorkerSpec(
-            load_uri="",
-            directory=str(directory),
             path=str(path),
+            directory=str(directory),
             log_level="WARNING",
+            share=False,
             threads=1,
             batching="off",
             merged_formats=None,
             max_batch_rows=1,
             rehearse=False,
-            recorded=(),
         )
-        self._socket, theirs = socket.socketpair()
+        self._processes = processes
+        with self._log.open("ab") as log:
+            self._forked = processes.fork("worker", f"{NAME}.main:run", log.fileno(), forks=True)
+        self._socket = self._forked.channel
         self._socket.settimeout(_PATIENCE_SECONDS)
-        log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        with theirs, Connection(log, readable=False) as output:
-            self._process = fork_server.start_process(
-                entry.run, (theirs, output, spec), f"worker-{path.parent.name}"
-            )
+        self._socket.sendall(b"".join(frames.encode(Kind.START, spec.parts())))
         self._reader = self._socket.makefile("rb")
         while self._receive(Kind.PHASE, Kind.READY)[0] is not Kind.READY:
             pass
@@ -57,7 +53,7 @@ class Worker:
     @property
     def pid(self) -> int:
         """Its process id."""
-        return self._process.pid or 0
+        return self._forked.child.pid
 
     @property
     def log(self) -> str:
@@ -87,8 +83,9 @@ class Worker:
         """Close its socket pair, and wait until it has ended by itself."""
         self._reader.close()
         self._socket.close()
-        self._process.join(_PATIENCE_SECONDS)
-        assert self._process.exitcode == 0, self.log
+        assert self._forked.forks is not None
+        self._forked.forks.close()
+        assert self._processes.exit_code(self._forked) == 0, self.log
 
     def _receive(self, *expected: Kind) -> tuple[Kind, list[memoryview]]:
         header = self._reader.read(frames.HEADER_SIZE)

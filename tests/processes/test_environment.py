@@ -1,26 +1,23 @@
-"""The fork server can be forked safely, and so workers may use what they like."""
+"""The environment process can be forked safely, and so workers may use what they like."""
 
 import asyncio
 import os
 import signal
 import subprocess
 import sys
-import time
-from multiprocessing import forkserver
-from multiprocessing.connection import wait
 from pathlib import Path
 
 import psutil
 import pytest
 
-from server.processes.forkserver import ForkServer
+from server.processes.environment import Environment
 from tests.conftest import StartGateway
 from tests.support.gateway import Client, Gateway
 from tests.support.live import Live
 from tests.support.load import load
 from tests.support.log import Log
 from tests.support.models import TEXT_REQUEST
-from tests.support.server import REPOSITORY
+from tests.support.server import REPOSITORY, ended
 
 # Each is done only for one request: a version is tried with many before it serves.
 USES = {
@@ -60,22 +57,25 @@ USES = {
 
 @pytest.fixture(scope="module")
 async def gateway(start_gateway: StartGateway) -> Gateway:
-    """A gateway that serves some version: the fork server has imported what it preloads."""
+    """A gateway that serves some version: the environment process has imported what it is to."""
     return await start_gateway("first")
 
 
-def threads() -> int:
-    """How many threads the tests' fork server holds."""
-    pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
-    return psutil.Process(pid).num_threads()
+def threads(environment: Environment) -> int:
+    """How many threads the process holds."""
+    return psutil.Process(environment.pid).num_threads()
 
 
-def test_the_fork_server_holds_one_thread(gateway: Gateway) -> None:
-    assert threads() == 1
+def test_the_environment_process_holds_one_thread(
+    gateway: Gateway, environment: Environment
+) -> None:
+    assert threads(environment) == 1
 
 
 @pytest.mark.parametrize("use", USES)
-async def test_a_worker_may_use(client: Client, gateway: Gateway, log: Log, use: str) -> None:
+async def test_a_worker_may_use(
+    client: Client, gateway: Gateway, environment: Environment, log: Log, use: str
+) -> None:
     only_if_asked = """
         if "use" not in list(model_input["text"]):
             return ["unused"] * len(model_input)
@@ -84,21 +84,21 @@ async def test_a_worker_may_use(client: Client, gateway: Gateway, log: Log, use:
     for _ in range(3):
         answer = await client.predict({"instances": ["use"]})
         assert (answer.status, answer.version) == (200, version), answer.body
-    assert threads() == 1
+    assert threads(environment) == 1
     # Whatever it used, it can be ended.
-    (pid,) = await client.worker_pids()
+    workers = [psutil.Process(pid) for pid in await client.worker_pids()]
     await gateway.serve("next")
     await log.wait_for("release_retired", version=f"v{version}", seconds=10)
-    assert not psutil.pid_exists(pid)
+    assert ended(workers)
 
 
 @pytest.mark.faults
-async def test_a_fork_server_that_dies_is_started_again_without_a_failed_request(
+async def test_an_environment_process_that_dies_is_started_again_without_a_failed_request(
     live: Live,
 ) -> None:
     await asyncio.to_thread(live.serve, "before")
     server = live.server
-    old = server.fork_server()
+    old = server.environment()
     mark = server.mark()
     async with load(server.url, TEXT_REQUEST, clients=4) as clients:
         await clients.answered(10)
@@ -106,8 +106,8 @@ async def test_a_fork_server_that_dies_is_started_again_without_a_failed_request
         await asyncio.to_thread(live.serve, "after")
         await clients.answered(10)
     assert clients.failures == []
-    assert server.fork_server().pid != old.pid
-    assert server.fork_server().num_threads() == 1
+    assert server.environment().pid != old.pid
+    assert server.environment().num_threads() == 1
     assert server.find("model_swapped", mark)
 
 
@@ -115,9 +115,9 @@ def test_the_gateway_never_imports_what_models_need(live: Live) -> None:
     libraries = Path(f"/proc/{live.server.pid}/maps").read_text()
     for name in ("pandas", "numpy", "pyarrow", "sklearn", "mlflow"):
         assert f"/{name}/" not in libraries
-    fork_server = live.server.fork_server()
-    assert fork_server.num_threads() == 1
-    assert Path(f"/proc/{fork_server.pid}/maps").read_text().count("/pandas/")
+    environment = live.server.environment()
+    assert environment.num_threads() == 1
+    assert Path(f"/proc/{environment.pid}/maps").read_text().count("/pandas/")
 
 
 def test_the_gateways_modules_import_none_of_what_models_need() -> None:
@@ -139,18 +139,3 @@ def test_what_runs_in_the_worker_imports_nothing_of_the_gateway() -> None:
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == "[]"
-
-
-def test_starting_a_process_leaves_the_exit_code_of_another_to_its_owner(
-    fork_server: ForkServer,
-) -> None:
-    killed = fork_server.start_process(time.sleep, (60,), "killed")
-    killed.kill()
-    assert wait([killed.sentinel], timeout=30)
-
-    other = fork_server.start_process(time.sleep, (0,), "other")
-
-    assert forkserver.read_signed(killed.sentinel) == -signal.SIGKILL
-    other.join()
-    killed.close()
-    other.close()

@@ -1,0 +1,219 @@
+"""The process that every other one is forked from, with the heavy imports done ahead."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import structlog
+
+from server.processes.cores import THREAD_VARIABLES
+from server.processes.forker import Forked, Forker, ForkFailed
+from server.worker.descendants import become_reaper, end_children
+
+_ARROW_ALLOCATOR = "JE_ARROW_MALLOC_CONF"
+# What it needs of the gateway's own; what models need is for `server.worker.preload`.
+_MODULES = ("watcher.lookup", "watcher.registry")
+_BEGIN = (
+    "import sys; from server.worker.alias import import_privately; "
+    "import_privately('environment').main(sys.argv[1])"
+)
+# Importing takes seconds, and longer on a machine that has much else to do.
+_START_SECONDS = 120.0
+_ATTEMPTS = 2
+# What its resource tracker gets to clean up when all that used it has ended.
+_LAST_SECONDS = 2.0
+_PAUSE_SECONDS = 0.005
+
+log = structlog.get_logger("server.processes.environment")
+
+
+class Environment:
+    """Starts the environment process in such a way that it holds one thread and prints to `output`,
+    and starts it anew when it has ended or was stopped. What it has forked lives on then.
+
+    A process may only be forked safely while it has one thread, and a BLAS library starts its pool
+    when it is imported: there it gets one thread, and each worker raises that again.
+
+    Args:
+        output: Descriptor that becomes standard output and error.
+        preload: Modules to import ahead.
+
+    Attributes:
+        family: The numbers of all processes that are spoken to, itself among them.
+    """
+
+    def __init__(self, output: int, preload: tuple[str, ...]) -> None:
+        self.family: set[int] = set()
+        self._output = output
+        self._preload = preload
+        self._turn = asyncio.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._forker: Forker | None = None
+        self._adopts = False
+        self._stopped = False
+        self._restarting: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process's number, if it runs."""
+        return self._process.pid if self._process else None
+
+    async def start(self) -> None:
+        """Start it, unless it runs; it goes on importing for a while.
+
+        Raises:
+            OSError: the machine would not start it.
+        """
+        await self._running()
+
+    async def fork(
+        self, name: str, target: str, output: int | None = None, *, forks: bool = False
+    ) -> Forked:
+        """Have it fork a process, see `Forker.fork`.
+
+        Raises:
+            ForkFailed: neither this process nor the one started in its place does.
+            OSError: the machine has no room for another process.
+        """
+        for _ in range(_ATTEMPTS):
+            forker = await self._running()
+            try:
+                async with asyncio.timeout(_START_SECONDS):
+                    await asyncio.wait([forker.ready])
+                return await forker.fork(name, target, output, forks=forks)
+            except (ForkFailed, TimeoutError) as error:
+                failed = error
+                self._lost(forker)
+        raise ForkFailed(f"the environment process fails: {failed}")
+
+    def adopt_orphans(self) -> None:
+        """Have whatever outlives the process that started it become a child of this process, for
+        `end_orphans`. Only for a process that starts nothing but this."""
+        become_reaper()
+        self._adopts = True
+
+    def end_orphans(self) -> None:
+        """End what workers that are no more have left running, in whichever session it is. May be
+        called from any thread."""
+        if self._adopts:
+            end_children(keep=self.family)
+
+    async def stop(self) -> None:
+        """End it, and wait until it has ended; what was forked from it must have ended before."""
+        self._stopped = True
+        async with self._turn:
+            forker, self._forker = self._forker, None
+            if forker is not None:
+                forker.close()
+            await asyncio.to_thread(self._collect)
+            if self._adopts:
+                await asyncio.to_thread(_wait_for_children)
+
+    async def _running(self) -> Forker:
+        async with self._turn:
+            if self._stopped:
+                raise ForkFailed("it was stopped")
+            if self._forker is None:
+                await asyncio.to_thread(self._collect)
+                ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+                with theirs:
+                    try:
+                        self._process = await asyncio.to_thread(self._execute, theirs.fileno())
+                    except BaseException:
+                        ours.close()
+                        raise
+                self.family.add(self._process.pid)
+                self._forker = forker = Forker(ours, self.family, lambda: self._lost(forker))
+                forker.ready.add_done_callback(self._spare_children)
+            return self._forker
+
+    def _execute(self, channel: int) -> subprocess.Popen[bytes]:
+        told = {
+            "channel": channel,
+            "path": sys.path,
+            "argv": sys.argv,
+            "modules": _MODULES,
+            "preload": self._preload,
+        }
+        safe_path = ["-P"] if sys.flags.safe_path else []
+        warnings = [f"-W{option}" for option in sys.warnoptions]
+        with _signals_blocked():
+            return subprocess.Popen(  # noqa: S603  # this very Python
+                [sys.executable, *safe_path, *warnings, "-c", _BEGIN, json.dumps(told)],
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._output,
+                pass_fds=[channel],
+                env={**os.environ, **_added()},
+            )
+
+    def _spare_children(self, ready: "asyncio.Future[list[int]]") -> None:
+        # Its resource tracker, which ends when no process is left that may use it.
+        if not ready.cancelled():
+            self.family.update(ready.result())
+
+    def _lost(self, forker: Forker) -> None:
+        """Start it anew, unless it was about to end or would not even start."""
+        forker.close()
+        if self._stopped or forker is not self._forker:
+            return
+        self._forker = None
+        assert self._process is not None
+        self._process.kill()
+        log.warning("environment_lost", pid=self._process.pid)
+        if forker.ready.done() and not forker.ready.cancelled():
+            self._restarting = asyncio.get_running_loop().create_task(self._restart())
+
+    async def _restart(self) -> None:
+        try:
+            await self._running()
+        except OSError as error:
+            # Whoever needs it next tries again.
+            log.warning("environment_lost", pid=None, error=str(error))
+
+    def _collect(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self.family.discard(self._process.pid)
+            self._process = None
+
+
+def _added() -> Mapping[str, str]:
+    added = {name: "1" for name in THREAD_VARIABLES if name not in os.environ}
+    if _ARROW_ALLOCATOR not in os.environ:
+        # Arrow's jemalloc starts a thread of its own as soon as it is loaded.
+        added[_ARROW_ALLOCATOR] = "background_thread:false"
+    return added
+
+
+def _wait_for_children() -> None:
+    """Collect children that are about to end by themselves, and end those that do not."""
+    deadline = time.monotonic() + _LAST_SECONDS
+    with contextlib.suppress(ChildProcessError):
+        while time.monotonic() < deadline:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                time.sleep(_PAUSE_SECONDS)
+    end_children()
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """What is started inside leaves SIGINT and SIGTERM to the gateway.
+
+    A terminal and a service manager signal every process. The mask is inherited, and holds from
+    the first instant; workers lift it once they have handlers of their own.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,243 @@
+"""The gateway's handle on a process that deals with one model version."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import orjson
+import structlog
+
+from server.errors import LoadFailed
+from server.processes.child import Child
+from server.processes.exits import describe_exit, exit_fields
+from server.processes.forker import Forked
+from server.processes.frame_reader import FrameReader
+from server.processes.output import OutputPipe
+from server.worker import frames
+from server.worker.frames import Kind
+
+# What a process gets to end by itself after its channel was closed; it takes 2 s itself.
+_EXIT_SECONDS = 4.0
+# What it has said before it ended is there already, unless somebody else holds its end.
+_LAST_WORDS_SECONDS = 1.0
+
+log = structlog.get_logger("server.processes.model_process")
+
+
+class Source(Protocol):
+    """A process that forks others: `Environment`, or a release's template."""
+
+    async def fork(
+        self, name: str, target: str, output: int | None = None, *, forks: bool = False
+    ) -> Forked:
+        """See `server.processes.forker.Forker.fork`."""
+
+    def end_orphans(self) -> None:
+        """See `server.processes.environment.Environment.end_orphans`."""
+
+
+class Deadline:
+    """When something must be done.
+
+    Attributes:
+        seconds: What there was in all, from now on.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self._due = self._loop.time() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left."""
+        return max(0.0, self._due - self._loop.time())
+
+
+class ModelProcess(asyncio.Protocol):
+    """One process and the socket pair to it.
+
+    Verbs in the order in which they are called: `start`, `begin`, `wait_ready`, and `stop`.
+
+    Args:
+        version: The version that it deals with, for the log.
+        phase: What it does first, for the error if it fails.
+
+    Attributes:
+        pid: Its number; 0 before it runs.
+        forks: The channel by which it may fork in turn, if it was asked for.
+        exit_event: What is logged if it ends without being told to.
+    """
+
+    def __init__(self, version: str, phase: str = "start") -> None:
+        self.version = version
+        self.pid = 0
+        self.forks: socket.socket | None = None
+        self.exit_event = "worker_exited"
+        self._phase = phase
+        self._loop = asyncio.get_running_loop()
+        self._ready: asyncio.Future[list[memoryview]] = self._loop.create_future()
+        self._stopping = False
+        self._killed = False
+        self._lost = False
+        self._child: Child | None = None
+        self._transport: asyncio.Transport | None = None
+        self._channel_closed = asyncio.Event()
+        self._output: OutputPipe | None = None
+        self._frames = FrameReader()
+        self._source: Source | None = None
+        self._wound_up: asyncio.Task[None] | None = None
+
+    async def start(self, source: Source, name: str, target: str, *, forks: bool = False) -> None:
+        """Start the process.
+
+        Args:
+            source: What forks it.
+            name: What `ps` shows.
+            target: What it runs, as `MODULE:FUNCTION`.
+            forks: Whether it may fork in turn.
+
+        Raises:
+            LoadFailed: the machine would not start one.
+        """
+        try:
+            with contextlib.ExitStack() as undo:
+                output = OutputPipe(version=self.version)
+                undo.callback(output.close)
+                forked = await source.fork(name, target, output.writable, forks=forks)
+                undo.pop_all()
+            output.close_writable()
+            self._source = source
+            self._output = output
+            self._child = forked.child
+            self.pid = forked.child.pid
+            self.forks = forked.forks
+            output.bind(pid=self.pid)
+            output.start()
+            self._transport, _ = await self._loop.create_connection(
+                lambda: self, sock=forked.channel
+            )
+            forked.child.when_ended(self._process_ended)
+        except OSError as error:
+            # By its errno: the text may name a path of this machine.
+            reason = os.strerror(error.errno) if error.errno else error
+            raise LoadFailed("start", f"no process can be started: {reason}") from error
+
+    def begin(self, parts: Sequence[bytes]) -> None:
+        """Tell it what to do, see `server.worker.spec`."""
+        self._send(Kind.START, parts)
+
+    async def wait_ready(self, deadline: Deadline) -> list[memoryview]:
+        """Wait until it is ready, and return what it says then.
+
+        Raises:
+            LoadFailed: it failed, the process ended, or it is not ready in time.
+        """
+        await asyncio.wait([self._ready], timeout=deadline.left)
+        if not self._ready.done():
+            raise LoadFailed(self._phase, f"not done after {deadline.seconds:g} s")
+        said = self._ready.result()
+        if self._lost:
+            # In the same turn of the loop as it said so; nobody may be sent to it.
+            raise LoadFailed(self._phase, "the worker process ended as soon as it was ready")
+        return said
+
+    async def stop(self) -> None:
+        """Let the process end by itself, and make it end if it does not."""
+        self._stopping = True
+        if self._transport is not None:
+            self._transport.close()
+        if self.forks is not None:
+            self.forks.close()
+        if self._child is None:
+            return
+        await asyncio.wait([self._child.ended], timeout=_EXIT_SECONDS)
+        self.kill()
+        await self._child.ended
+        if self._wound_up is not None:
+            await self._wound_up
+
+    def kill(self) -> None:
+        """End the process, and what it started, at once."""
+        if self._child is not None and not self._child.ended.done():
+            self._killed = True
+            self._child.kill()
+
+    def data_received(self, data: bytes) -> None:
+        if self._killed:
+            # Whom it might still answer has been told otherwise.
+            return
+        try:
+            for frame in self._frames.feed(data):
+                self._handle(*frame)
+        except Exception as error:
+            # The model's code may have written these bytes: they may be wrong in any way.
+            reason = f"{type(error).__name__}: {error}"
+            log.error("worker_protocol_error", version=self.version, pid=self.pid, error=reason)
+            self.kill()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._channel_closed.set()
+        # Whatever it does without a channel to the gateway, nobody can ask it any more.
+        if not self._stopping:
+            self.kill()
+            self._lose()
+
+    def _send(self, kind: Kind, parts: Sequence[bytes]) -> None:
+        assert self._transport is not None
+        self._transport.write(b"".join(frames.encode(kind, parts)))
+
+    def _handle(self, kind: Kind, parts: list[memoryview]) -> None:
+        if kind is Kind.PHASE:
+            self._phase = str(parts[0], "utf-8")
+        elif kind is Kind.READY:
+            self._ready.set_result(parts)
+        elif kind is Kind.FAILED:
+            report = orjson.loads(parts[0])
+            self._fail(report["error"], {"exception": report["exception"]})
+
+    def _fail(self, error: str, details: dict[str, Any] | None = None) -> None:
+        if not self._ready.done():
+            self._ready.set_exception(LoadFailed(self._phase, error, details))
+            # Retrieved here: the caller may have given up waiting.
+            self._ready.exception()
+
+    def _lose(self) -> None:
+        if not self._lost:
+            self._lost = True
+            self._note_loss()
+
+    def _note_loss(self) -> None:
+        """What a loss means; called once."""
+
+    def _process_ended(self) -> None:
+        assert self._child is not None
+        # What the model started and left running ends with it.
+        self._child.end_group()
+        if not self._stopping:
+            self._lose()
+        self._wound_up = self._loop.create_task(self._wind_up(self._child))
+
+    async def _wind_up(self, child: Child) -> None:
+        code = await child.exit_code()
+        # What it has said last may tell why.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS_SECONDS):
+                await self._channel_closed.wait()
+        expected = self._stopping or (self._ready.done() and self._ready.exception() is not None)
+        if not expected:
+            log.warning(self.exit_event, version=self.version, pid=self.pid, **exit_fields(code))
+        self._fail(f"the worker process ended: {describe_exit(code)}")
+        if self._transport is not None:
+            self._transport.close()
+        if self.forks is not None:
+            self.forks.close()
+        assert self._output is not None
+        self._output.finish()
+        if not expected or code != 0:
+            # One that ends by itself has ended what it had started, and looking costs time.
+            assert self._source is not None
+            await self._loop.run_in_executor(None, self._source.end_orphans)

@@ -1,0 +1,49 @@
+"""The process that all others come from: it has imported what they need, and forks them."""
+
+import contextlib
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+from multiprocessing import resource_tracker
+from typing import Any
+
+from . import alias
+from .descendants import children
+from .forking import ForkLoop, name_process
+
+COORDINATED = (signal.SIGINT, signal.SIGTERM)
+
+
+def main(arguments: str) -> None:
+    """Import, say that it is done, and fork until the gateway closes the channel.
+
+    Args:
+        arguments: JSON object: `channel` (a descriptor), `path` and `argv` (what `sys` has under
+            these names in the gateway), `modules` to import, and `preload`, modules that models
+            may need.
+    """
+    told: dict[str, Any] = json.loads(arguments)
+    sys.path[:] = told["path"]
+    sys.argv = told["argv"]
+    name_process("environment")
+    channel = socket.socket(fileno=told["channel"])
+    # One for all, outside the workers' process groups: it cleans up the shared memory of those
+    # that were killed. It lifts the signal mask when it starts.
+    resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_BLOCK, COORDINATED)
+    for name in told["modules"]:
+        importlib.import_module(name)
+    alias.import_privately("preload").preload(told["preload"])
+    with contextlib.suppress(BrokenPipeError):
+        channel.send(json.dumps({"ready": [child.pid for child in children()]}).encode())
+    ForkLoop(channel, _run).run()
+    # Nothing is left to do, and what was imported may take long over its end.
+    os._exit(0)
+
+
+def _run(target: str, descriptors: list[int]) -> None:
+    module, _, function = target.partition(":")
+    getattr(importlib.import_module(module), function)(descriptors)
