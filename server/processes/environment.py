@@ -131,7 +131,9 @@ class Environment:
                         ours.close()
                         raise
                 self.family.add(self._process.pid)
-                self._forker = forker = Forker(ours, self.family, lambda: self._lost(forker))
+                self._forker = forker = Forker(
+                    self._process.pid, ours, self.family, lambda: self._lost(forker)
+                )
                 forker.ready.add_done_callback(self._spare_children)
             return self._forker
 

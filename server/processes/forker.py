@@ -8,13 +8,16 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from server.processes.child import Child
 from server.worker.forking import LONGEST_PACKET
 
-# Forking takes milliseconds. What takes this long was stopped.
-FORK_SECONDS = 5.0
+# Forking takes milliseconds, and on a machine that has much else to do, seconds.
+FORK_SECONDS = 30.0
+# Seconds between looks whether the process was stopped.
+_LOOK_SECONDS = 0.5
 
 
 class ForkFailed(OSError):
@@ -45,6 +48,7 @@ class Forker:
     """Asks one process to fork.
 
     Args:
+        pid: The process.
         channel: This end of its channel.
         family: The numbers of all processes that are spoken to: each child's is put in and, when
             that has ended, taken out again.
@@ -55,8 +59,9 @@ class Forker:
     """
 
     def __init__(
-        self, channel: socket.socket, family: set[int], on_lost: Callable[[], None]
+        self, pid: int, channel: socket.socket, family: set[int], on_lost: Callable[[], None]
     ) -> None:
+        self._pid = pid
         self._channel = channel
         self._family = family
         self._on_lost = on_lost
@@ -81,7 +86,7 @@ class Forker:
             forks: Whether it is to fork in turn.
 
         Raises:
-            ForkFailed: it has ended, or does not answer in time; it must be ended then.
+            ForkFailed: it has ended, was stopped, or does not answer; it must be ended then.
             OSError: the machine has no room for another process.
         """
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as theirs:
@@ -114,11 +119,11 @@ class Forker:
         try:
             socket.send_fds(self._channel, [json.dumps(request).encode()], descriptors)
             async with asyncio.timeout(FORK_SECONDS):
-                await asyncio.wait([answer])
+                await self._wait_for(answer)
             return self._answers.pop(number).result()
         except (TimeoutError, BlockingIOError):
             self._lose()
-            raise ForkFailed(f"it does not answer within {FORK_SECONDS:g} s") from None
+            raise ForkFailed("it does not answer") from None
         except (BrokenPipeError, ConnectionResetError):
             self._lose()
             raise ForkFailed("it has ended") from None
@@ -126,6 +131,12 @@ class Forker:
             # Of a process that nobody waits for any more.
             if self._answers.pop(number, None) and answer.done() and answer.exception() is None:
                 os.close(answer.result()[1])
+
+    async def _wait_for(self, answer: "asyncio.Future[_Answer]") -> None:
+        while not answer.done():
+            await asyncio.wait([answer], timeout=_LOOK_SECONDS)
+            if not answer.done() and _is_stopped(self._pid):
+                raise TimeoutError
 
     def _child(self, pid: int, descriptor: int, code: _Code) -> Child:
         child = Child(pid, descriptor, code)
@@ -195,3 +206,12 @@ class Forker:
                 code.set_result(None)
         if not self.ready.done():
             self.ready.cancel()
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether a process has been told to stop, as by SIGSTOP (`State` in proc(5))."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return False
+    return text.rpartition(")")[2].split()[0] in "Tt"

@@ -25,7 +25,7 @@ class Template:
         self._process = process
         self._environment = environment
         self._on_lost = on_lost
-        self._forker = Forker(process.forks, environment.family, self._lose)
+        self._forker = Forker(process.pid, process.forks, environment.family, self._lose)
         process.forks = None
 
     @property

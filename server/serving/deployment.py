@@ -259,9 +259,10 @@ class Deployment:
 
     async def _retire(self, release: Release) -> None:
         started = time.monotonic()
-        # At most two copies of a model are in memory.
-        await release.end_template()
-        await release.drain(self._settings.drain_timeout_seconds)
+        async with asyncio.TaskGroup() as group:
+            # At once: two copies of a model are in memory at most.
+            group.create_task(release.end_template())
+            group.create_task(release.drain(self._settings.drain_timeout_seconds))
         await release.stop()
         seconds = round(time.monotonic() - started, 3)
         log.info("release_retired", version=release.model.display, seconds=seconds)

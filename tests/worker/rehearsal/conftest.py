@@ -21,7 +21,7 @@ def rehearsal() -> Rehearse:
 
     def run(path: Path, **options: Any) -> Rehearsed:
         fields: dict[str, Any] = {
-            "load_uri": "",
+            "share": False,
             "directory": str(path),
             "path": str(path),
             "log_level": "info",

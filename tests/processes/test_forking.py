@@ -1,0 +1,128 @@
+"""Processes that fork on request, and what becomes of their children when they end."""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from server.processes.environment import Environment
+from server.processes.forker import Forked
+from tests.support.server import ended
+from tests.support.waiting import eventually
+
+CHILD = "tests.support.forked:obey"
+
+
+@pytest.fixture(scope="module")
+async def environment(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Environment]:
+    """One of these tests' own, which imports little."""
+    with (tmp_path_factory.mktemp("environment") / "log").open("wb") as log:
+        environment = Environment(log.fileno(), ())
+        yield environment
+        await environment.stop()
+
+
+async def tell(forked: Forked, what: bytes) -> None:
+    forked.channel.setblocking(False)
+    await asyncio.get_running_loop().sock_sendall(forked.channel, what)
+
+
+async def ask(forked: Forked) -> Any:
+    await tell(forked, b"?")
+    return json.loads(await asyncio.get_running_loop().sock_recv(forked.channel, 4096))
+
+
+async def let_go(forked: Forked) -> int | None:
+    """Close the channel, and return the exit code."""
+    forked.channel.close()
+    return await forked.child.exit_code()
+
+
+async def test_a_child_has_no_descriptors_but_its_own(environment: Environment) -> None:
+    others = [await environment.fork("other", CHILD) for _ in range(2)]
+    child = await environment.fork("child", CHILD)
+    said = await ask(child)
+    assert said["name"] == "child"
+    # The standard ones, the resource tracker's, and the channel.
+    assert len(said["held"]) == 5
+    # So each one sees the end of its own channel, and of no other.
+    assert await let_go(others[0]) == 0
+    assert (await ask(others[1]))["name"] == "other"
+    assert [await let_go(each) for each in (child, others[1])] == [0, 0]
+
+
+async def test_exit_codes_are_told(environment: Environment) -> None:
+    left, raised, killed = [await environment.fork("child", CHILD) for _ in range(3)]
+    await tell(left, b"x")
+    await tell(raised, b"r")
+    killed.child.kill()
+    codes = [await each.child.exit_code() for each in (left, raised, killed)]
+    assert codes == [7, 1, -signal.SIGKILL]
+    assert environment.family == {environment.pid, *tracker(environment)}
+    for each in (left, raised, killed):
+        each.channel.close()
+
+
+def tracker(environment: Environment) -> set[int]:
+    """The resource tracker's process id."""
+    return {p.pid for p in psutil.Process(environment.pid).children() if p.name() != "child"}
+
+
+async def test_many_ask_at_once(environment: Environment) -> None:
+    forked = await asyncio.gather(*(environment.fork("child", CHILD) for _ in range(30)))
+    assert len({each.child.pid for each in forked}) == 30
+    assert {await let_go(each) for each in forked} == {0}
+
+
+async def test_who_gives_up_waiting_leaves_nothing_behind(environment: Environment) -> None:
+    await let_go(await environment.fork("child", CHILD))
+    held = len([*Path("/proc/self/fd").iterdir()])
+    for _ in range(10):
+        asking = asyncio.create_task(environment.fork("child", CHILD))
+        await asyncio.sleep(0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+    forked = await environment.fork("child", CHILD)
+    assert await let_go(forked) == 0
+
+    async def nothing_left() -> bool:
+        children = psutil.Process(environment.pid).children()
+        return ended([p for p in children if p.name() == "child"])
+
+    await eventually(nothing_left, "they have ended")
+    assert len([*Path("/proc/self/fd").iterdir()]) == held
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_children_outlive_it_and_another_takes_its_place(
+    environment: Environment, number: int
+) -> None:
+    child = await environment.fork("child", CHILD)
+    before = psutil.Process(environment.pid)
+    os.kill(before.pid, number)
+    other = await environment.fork("child", CHILD)
+    assert environment.pid not in (None, before.pid)
+    assert ended([before])
+    assert (await ask(child))["name"] == "child"
+    # Whoever could tell has ended.
+    assert await let_go(child) is None
+    assert await let_go(other) == 0
+
+
+async def test_it_ends_at_once_when_it_is_told_to() -> None:
+    environment = Environment(1, ())
+    await environment.start()
+    started = time.monotonic()
+    await environment.stop()
+    # Without waiting for its imports.
+    assert time.monotonic() - started < 1
+    with pytest.raises(OSError, match="stopped"):
+        await environment.fork("child", CHILD)
