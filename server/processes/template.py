@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from server.processes.environment import Environment
 from server.processes.forker import Forked, Forker
-from server.processes.worker_process import State, WorkerProcess
+from server.processes.model_process import ModelProcess
 
 
 class Template:
@@ -17,11 +17,10 @@ class Template:
     """
 
     def __init__(
-        self, process: WorkerProcess, environment: Environment, on_lost: Callable[[], None]
+        self, process: ModelProcess, environment: Environment, on_lost: Callable[[], None]
     ) -> None:
         assert process.forks is not None
         process.exit_event = "template_exited"
-        process.state = State.FORKING
         self._process = process
         self._environment = environment
         self._on_lost = on_lost

@@ -1,0 +1,280 @@
+"""Bringing a version up: fetched once, loaded once where that is safe, and its workers forked."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from server.errors import LoadFailed
+from server.processes.environment import Environment
+from server.processes.model_process import Deadline, ModelProcess
+from server.processes.ready import Ready
+from server.processes.template import Template
+from server.processes.worker_process import State, WorkerProcess
+from server.serving.crashes import CrashRecord
+from server.settings import Settings
+from server.worker.alias import NAME
+from server.worker.spec import DownloadSpec, RecordedRequest, WorkerSpec
+from watcher.versions import ModelVersion
+
+_DOWNLOAD = f"{NAME}.download:run"
+_LOAD = f"{NAME}.main:run"
+# A template forks one kind of process only.
+_WORKER = ""
+
+log = structlog.get_logger("server.serving.loader")
+
+
+class Loader:
+    """Brings up the processes of one release.
+
+    Args:
+        model: The version.
+        settings: Limits.
+        environment: Where processes come from.
+        threads: Most BLAS and OpenMP threads of each worker, or None to leave what the user set.
+        directory: The release's own.
+        rehearse: Whether the version must also answer its own example.
+        replaces: Whether something better serves, and will serve on if this is refused.
+        new_worker: Makes a handle on a worker that has not been started.
+
+    Attributes:
+        ready: What the process that loaded the version first has said of it.
+        unshared: Why workers do not share the model's memory; None where they do.
+    """
+
+    def __init__(
+        self,
+        model: ModelVersion,
+        settings: Settings,
+        environment: Environment,
+        threads: int | None,
+        directory: Path,
+        *,
+        rehearse: bool,
+        replaces: bool,
+        new_worker: Callable[[], WorkerProcess],
+    ) -> None:
+        self.ready: Ready | None = None
+        self.unshared: str | None = None
+        self._model = model
+        self._settings = settings
+        self._environment = environment
+        self._threads = threads
+        self._directory = directory
+        self._rehearse = rehearse
+        self._example_decides = rehearse and replaces
+        self._only_recorded = False
+        self._new_worker = new_worker
+        self._loop = asyncio.get_running_loop()
+        self._template: Template | None = None
+        self._template_losses = CrashRecord()
+        self._fetching = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def load(
+        self, recorded: tuple[RecordedRequest, ...]
+    ) -> tuple[Ready, WorkerProcess | None]:
+        """Load the version in the process that shows whether it may serve.
+
+        A version that ends the process, or hangs, over its own example may serve without: nothing
+        that clients send need do so. It does not take the place of one that serves.
+
+        Args:
+            recorded: Real requests that it must answer first.
+
+        Returns:
+            What the process says, and the process itself where it is the first worker, rather than
+            the one that forks them.
+
+        Raises:
+            LoadFailed: it may not.
+        """
+        share = self._settings.share_model == "auto"
+        try:
+            process = self._new_worker()
+            ready = await self._load(process, recorded, share=share)
+        except LoadFailed as error:
+            silent = error.phase == "rehearsal" and "exception" not in error.details
+            if not silent or self._example_decides:
+                raise
+            self._only_recorded = True
+            process = self._new_worker()
+            ready = await self._load(process, recorded, share=share)
+            ready = replace(ready, example_failed={"error": str(error)})
+        self._tell_of_example(ready)
+        # Where the first one answered it, the others must, too.
+        self._example_decides = self._rehearse and ready.example_failed is None
+        self.ready = ready
+        self.unshared = ready.unshared if share else "SHARE_MODEL=off"
+        if self.unshared is not None:
+            return ready, process
+        process.state = State.FORKING
+        self._template = Template(process, self._environment, self._template_lost)
+        return ready, None
+
+    def note_serving(self) -> None:
+        """Note that the version serves: it is worth replacing its workers now, whatever has become
+        of its example."""
+        self._example_decides = False
+
+    async def start_worker(self, *, warm: bool = False) -> tuple[WorkerProcess, Ready]:
+        """Fork a worker from the template; where there is none, have one load the version.
+
+        Args:
+            warm: Whether it is to answer a request before it gets any.
+
+        Raises:
+            LoadFailed: it did not come up.
+        """
+        assert self.ready is not None
+        worker = self._new_worker()
+        template = self._template
+        if template is not None:
+            try:
+                await self.fork(worker, warm=warm)
+            except LoadFailed:
+                if self._template is template:
+                    raise
+            else:
+                return worker, self.ready
+            worker = self._new_worker()
+        ready = await self._load(worker, (), share=False)
+        self._tell_of_example(ready)
+        return worker, ready
+
+    async def fork(self, worker: WorkerProcess, *, warm: bool = False) -> None:
+        """Fork a worker from the template.
+
+        Raises:
+            LoadFailed: it did not come up, or there is no template at the moment.
+        """
+        if self._template is None:
+            raise LoadFailed("start", "there is no process to fork it from")
+        try:
+            await worker.start(self._template, "worker", _WORKER)
+            worker.begin([b"warm" if warm else b""])
+            await worker.wait_ready(Deadline(self._settings.load_timeout_seconds))
+        except BaseException:
+            await _discard(worker)
+            raise
+
+    async def end_template(self) -> None:
+        """Give back the memory that only new workers would need: they load the version now."""
+        template, self._template = self._template, None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if template is not None:
+            await template.stop()
+
+    async def _load(
+        self, process: ModelProcess, recorded: tuple[RecordedRequest, ...], *, share: bool
+    ) -> Ready:
+        """Load and rehearse the version in a process of its own, and fetch it before if need be."""
+        deadline = Deadline(self._settings.load_timeout_seconds)
+        name = "template" if share else "worker"
+        # While it comes to life, the version is fetched.
+        starting = self._loop.create_task(process.start(self._environment, name, _LOAD, forks=True))
+        try:
+            try:
+                path = self._path() or await self._fetch(deadline)
+            finally:
+                await asyncio.wait([starting])
+            await starting
+            process.begin(self._spec(path, recorded, share=share).parts())
+            return Ready.of(await process.wait_ready(deadline))
+        except BaseException:
+            await _discard(process)
+            raise
+
+    async def _fetch(self, deadline: Deadline) -> str:
+        """Download the version in a process of its own, and return where it lies."""
+        async with self._fetching:
+            spec = DownloadSpec(
+                load_uri=self._model.load_uri,
+                directory=str(self._directory),
+                log_level=self._settings.log_level,
+            )
+            process = ModelProcess(self._model.display, phase="download")
+            try:
+                await process.start(self._environment, "download", _DOWNLOAD)
+                process.begin(spec.parts())
+                (path,) = await process.wait_ready(deadline)
+            except BaseException:
+                await _discard(process)
+                raise
+            self._run(process.stop())
+            return str(path, "utf-8")
+
+    def _path(self) -> str | None:
+        """Where the version's files are, if they have been fetched and nobody has removed them."""
+        return self.ready.path if self.ready and Path(self.ready.path).exists() else None
+
+    def _spec(self, path: str, recorded: tuple[RecordedRequest, ...], *, share: bool) -> WorkerSpec:
+        settings = self._settings
+        return WorkerSpec(
+            path=path,
+            directory=str(self._directory),
+            log_level=settings.log_level,
+            share=share,
+            threads=self._threads,
+            batching=settings.batching,
+            merged_formats=self.ready.merged_formats if self.ready else None,
+            max_batch_rows=settings.max_batch_rows,
+            rehearse=self._rehearse,
+            recorded=recorded,
+            example_decides=self._example_decides,
+            only_recorded=self._only_recorded,
+        )
+
+    def _tell_of_example(self, ready: Ready) -> None:
+        """Log that the model fails on its own example, unless its first process did so too."""
+        known = self.ready is not None and self.ready.example_failed is not None
+        if ready.example_failed is not None and not known:
+            log.warning("example_failed", version=self._model.display, **ready.example_failed)
+
+    def _template_lost(self) -> None:
+        """Make another one; until then, workers that are replaced load the version themselves."""
+        lost, self._template = self._template, None
+        if lost is not None:
+            self._run(self._replace_template(lost))
+
+    async def _replace_template(self, lost: Template) -> None:
+        await lost.stop()
+        while True:
+            pause = self._template_losses.note(self._loop.time())
+            await asyncio.sleep(pause)
+            process = ModelProcess(self._model.display)
+            try:
+                ready = await self._load(process, (), share=True)
+                break
+            except LoadFailed as error:
+                log.error(
+                    "template_not_replaced",
+                    version=self._model.display,
+                    phase=error.phase,
+                    error=str(error),
+                    **error.details,
+                )
+        self.unshared = ready.unshared
+        if ready.unshared is not None:
+            await _discard(process)
+            return
+        self._template = Template(process, self._environment, self._template_lost)
+        log.info(
+            "template_replaced", version=self._model.display, old_pid=lost.pid, pid=process.pid
+        )
+
+    def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _discard(process: ModelProcess) -> None:
+    process.kill()
+    await asyncio.shield(process.stop())
