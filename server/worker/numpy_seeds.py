@@ -9,27 +9,27 @@ import contextlib
 import gc
 import secrets
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import compress, islice
+from itertools import chain, compress, islice
 from typing import Any
 
 from .twister import blocks
 
-# So much may be drawn of a generator of kind MT19937 before it is taken for one that was seeded
-# otherwise, in blocks of 624 words: where nothing has called `seed`, where something has, and of
-# each other seed of the system's that it could have been given.
-_MOST_BLOCKS = 10_000
-_FEW_BLOCKS = 1_000
-_BLOCKS_OF_OTHERS = 100
-# As many words of one of kind SFC64.
+# How far to follow generators of kind MT19937, in blocks of 624 words, for a state that comes of
+# the system's seeds: all together where something has called `seed`, and where nothing has.
+_FEW_BLOCKS = 500
+_MOST_BLOCKS = 20_000
+# One of kind SFC64, in words.
 _MOST_WORDS = 10_000_000
 # How many of the system's seeds are tried for states whose origin isn't known.
 _MOST_SEEDS = 64
 
-_MODULE = "numpy.random.bit_generator"
-# Attribute of a `RandomState`; public only in `Generator`, which keeps no state of its own.
-_GENERATOR = "_bit_generator"
+_ENTROPY_BITS = 64
+
+# The last of its modules that `numpy.random` needs, and the one that asks for entropy.
+_MODULE = "numpy.random.mtrand"
+_ASKING = "numpy.random.bit_generator"
 
 
 class NumpySeeds:
@@ -52,23 +52,17 @@ class NumpySeeds:
 
         def randbits(k: int) -> int:
             bits = original(k)
-            if watched:
+            # Fewer could be a user's seed by chance.
+            if watched and k >= _ENTROPY_BITS:
                 self._entropy.add(bits)
             return bits
 
-        secrets.randbits = randbits
-        # Has a name of its own for it; if it is imported only now, takes the one above.
-        with_name: Any = sys.modules.get(_MODULE)
-        if with_name is not None:
-            with_name.randbits = randbits
+        _ask_for_entropy(randbits)
         try:
             yield
         finally:
             watched = False
-            secrets.randbits = original
-            with_name = sys.modules.get(_MODULE)
-            if with_name is not None:
-                with_name.randbits = original
+            _ask_for_entropy(original)
 
     def settle(self) -> None:
         """Find those that the system has seeded."""
@@ -77,17 +71,17 @@ class NumpySeeds:
         # Without new entropy nothing new was seeded by the system.
         found = _find_objects() if self._entropy else []
         self._sequences = [each for each in found if self._from_system(each)]
-        states = {id(each): each for each in (*found, _global()) if hasattr(each, _GENERATOR)}
-        generators = {id(each): each for each in found if _kind(each) is not None}
-        for state in states.values():
-            generators[id(state._bit_generator)] = state._bit_generator
-        for generator in self._system_seeded(generators.values()):
+        found += [_global(), _global()._bit_generator]
+        objects = {id(each): each for each in found}.values()
+        states = [each for each in objects if isinstance(each, _numpy().RandomState)]
+        generators = [each for each in objects if _kind(each) is not None]
+        for generator in self._system_seeded(generators):
             sequence = _sequence(generator)
             self._renewals.append(
                 _Renewal(
                     generator,
                     sequence if self._from_system(sequence) else None,
-                    [each for each in states.values() if each._bit_generator is generator],
+                    [each for each in states if each._bit_generator is generator],
                 )
             )
 
@@ -108,7 +102,7 @@ class NumpySeeds:
         entropy = getattr(sequence, "entropy", None)
         return isinstance(entropy, int) and entropy in self._entropy
 
-    def _system_seeded(self, generators: Collection[Any]) -> Iterator[Any]:
+    def _system_seeded(self, generators: Sequence[Any]) -> Iterator[Any]:
         """Those whose state comes of a seed of the system's."""
         twisters = []
         for generator in generators:
@@ -130,27 +124,35 @@ class NumpySeeds:
     def _roots(self) -> Iterator[Any]:
         return map(_numpy().SeedSequence, islice(self._entropy, _MOST_SEEDS))
 
-    def _twisters_of_system(self, generators: Collection[Any]) -> Iterator[Any]:
-        """All are looked for at once in what follows from each seed."""
+    def _twisters_of_system(self, generators: Sequence[Any]) -> Iterator[Any]:
+        """Those of kind MT19937. All are looked for at once in what follows from each seed."""
         wanted: dict[int, list[Any]] = {}
         for generator in generators:
-            wanted.setdefault(next(blocks(_block(generator), 1)), []).append(generator)
-        for start, most in self._starts(generators):
-            for block in blocks(start, most):
-                if not wanted:
-                    return
-                yield from wanted.pop(block, ())
+            wanted.setdefault(_identity(generator), []).append(generator)
+        origins = {id(each): self._origin(each) for each in generators}
+        # The global one may have been given back a state of before `seed`.
+        starts = [*origins.values(), self._start]
+        starts.extend(_block(_numpy().MT19937(each)) for each in self._roots())
+        known = list(dict.fromkeys(filter(None, starts)))
+        # Most have drawn little.
+        for most in (2, _FEW_BLOCKS // max(len(known), 1)):
+            for start in known:
+                for block in blocks(start, most if wanted else 0):
+                    yield from wanted.pop(block, ())
+        # Where nothing has called `seed`, it is rather one that has drawn much.
+        rest = [each for each in chain(*wanted.values()) if origins[id(each)]]
+        for generator in rest:
+            origin = origins[id(generator)] or ()
+            if _identity(generator) in blocks(origin, _MOST_BLOCKS // len(rest)):
+                yield generator
 
-    def _starts(self, generators: Collection[Any]) -> Iterator[tuple[Sequence[int], int]]:
-        """The states that seeds of the system's lead to, and how far to follow each."""
-        if self._start is not None:
-            never_seeded = _sequence(_global()._bit_generator) is not None
-            yield self._start, _MOST_BLOCKS if never_seeded else _FEW_BLOCKS
-        own = [each for each in map(_sequence, generators) if self._from_system(each)]
-        for sequence in own:
-            yield _block(_numpy().MT19937(sequence)), max(_MOST_BLOCKS // len(own), 1)
-        for sequence in self._roots():
-            yield _block(_numpy().MT19937(sequence)), _BLOCKS_OF_OTHERS
+    def _origin(self, generator: Any) -> tuple[int, ...] | None:
+        """The state that a generator of kind MT19937 began with; None where `seed` was called."""
+        if (sequence := _sequence(generator)) is None:
+            return None
+        if self._from_system(sequence):
+            return _block(_numpy().MT19937(sequence))
+        return self._start
 
 
 @dataclass(frozen=True)
@@ -181,9 +183,20 @@ def _find_objects() -> list[Any]:
         kinds |= new
         new = {subclass for kind in new for subclass in kind.__subclasses__()} - kinds
     objects = gc.get_objects()
-    # A loop in C: a model can consist of millions. By id, as a class need not be hashable.
-    ids = {id(kind) for kind in kinds}
-    return list(compress(objects, map(ids.__contains__, map(id, map(type, objects)))))
+    # In C: a model can consist of millions.
+    try:
+        return list(compress(objects, map(kinds.__contains__, map(type, objects))))
+    except Exception:  # there is a class that can't be hashed
+        ids = {id(kind) for kind in kinds}
+        return list(compress(objects, map(ids.__contains__, map(id, map(type, objects)))))
+
+
+def _ask_for_entropy(function: Callable[[int], int]) -> None:
+    secrets.randbits = function  # type: ignore[assignment]
+    # NumPy has a name of its own for it. Imported only later, it takes the one above.
+    asking: Any = sys.modules.get(_ASKING)
+    if asking is not None:
+        asking.randbits = function
 
 
 def _numpy() -> Any:
@@ -212,6 +225,10 @@ def _sequence(generator: Any) -> Any:
 def _block(generator: Any) -> tuple[int, ...]:
     words: list[int] = generator.state["state"]["key"].tolist()
     return tuple(words)
+
+
+def _identity(generator: Any) -> int:
+    return next(blocks(_block(generator), 1))
 
 
 def _same_stream(generator: Any, sequence: Any) -> bool:

@@ -16,7 +16,7 @@ from .numpy_seeds import NumpySeeds
 from .twister import blocks
 
 # Of what the system seeded, and loading then restored, this much may have been drawn before.
-_MOST_BLOCKS = 1_000
+_MOST_BLOCKS = 500
 
 _SEED = random.Random.seed.__code__
 _SETSTATE = random.Random.setstate.__code__

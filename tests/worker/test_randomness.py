@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import textwrap
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ import pytest
 # For each model it is given: what is drawn in three processes forked from one that has loaded it,
 # and in one that has loaded it itself. Each is forked from this one.
 PROCESS = """
-import json, os, sys, traceback
-if "numpy" in sys.argv:
-    import numpy as np
+import gc, json, os, sys, traceback
+for module in sys.argv[1:]:
+    __import__(module + ".random")
+gc.freeze()
 from server.worker.randomness import watching_seeds
 
 def in_child(run):
@@ -98,6 +100,7 @@ SYSTEM_SEEDED: dict[str, Model] = {
     # NumPy's global one
     "np.random": ("import numpy as np", NUMPY),
     "np.random, drawn": ("import numpy as np; np.random.rand(100_000)", NUMPY),
+    "np.random, much drawn": ("import numpy as np; np.random.rand(1_000_000)", NUMPY),
     "np.random, half of two normals": (
         "import numpy as np; np.random.standard_normal()",
         "np.random.standard_normal()",
@@ -123,6 +126,10 @@ SYSTEM_SEEDED: dict[str, Model] = {
     ),
     # NumPy's others
     "default_rng": ("import numpy as np; rng = np.random.default_rng()", OWN),
+    "default_rng of the system's bits, as NumPy's documentation has it": (
+        "import numpy as np, secrets; rng = np.random.default_rng(secrets.randbits(128))",
+        OWN,
+    ),
     "default_rng, drawn": (
         "import numpy as np; rng = np.random.default_rng(); rng.random(100_000)",
         OWN,
@@ -155,6 +162,10 @@ SYSTEM_SEEDED: dict[str, Model] = {
     "RandomState, drawn": (
         "import numpy as np; rng = np.random.RandomState(); rng.standard_normal(100_001)",
         "rng.standard_normal()",
+    ),
+    "RandomState, much drawn": (
+        "import numpy as np; rng = np.random.RandomState(); rng.rand(1_000_000)",
+        LEGACY,
     ),
     "RandomState, seeded by the system again": (
         "import numpy as np; rng = np.random.RandomState(7); rng.seed(None)",
@@ -277,6 +288,10 @@ USER_SEEDED: dict[str, Model] = {
         "import numpy as np; rng = np.random.RandomState(7); rng.standard_normal(5_001)",
         "rng.standard_normal()",
     ),
+    "RandomState, much drawn": (
+        "import numpy as np; rng = np.random.RandomState(7); rng.rand(1_000_000)",
+        LEGACY,
+    ),
     "RandomState, unpickled": (
         "import numpy as np, pickle; rng = pickle.loads(pickle.dumps(np.random.RandomState(7)))",
         LEGACY,
@@ -354,11 +369,75 @@ def test_what_the_model_seeded_goes_on_as_in_a_process_that_loaded_it(
 
 
 def test_numpy_may_be_imported_only_while_loading() -> None:
-    names = ("np.random", "np.random, drawn", "default_rng", "RandomState", "SFC64")
+    names = ("np.random, drawn", "default_rng", "RandomState")
     for name, drawn in forked({name: SYSTEM_SEEDED[name] for name in names}).items():
         assert_differ(drawn["forked"], name)
     for name, drawn in forked({name: USER_SEEDED[name] for name in names}).items():
         assert drawn["forked"] == [drawn["alone"]] * 3, name
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
+@pytest.mark.parametrize("before", [["numpy", "torch"], []], ids=["imported before", "by loading"])
+def test_torch_is_seeded_anew_unless_the_model_has_seeded_it(before: list[str]) -> None:
+    draw = "[*torch.rand(4).tolist(), *torch.randn(3).tolist()]"
+    by_system = {
+        "untouched": ("import torch", draw),
+        "drawn": ("import torch; torch.rand(5_000); torch.randn(1)", draw),
+        "seeded by the system again": ("import torch; torch.manual_seed(42); torch.seed()", draw),
+    }
+    by_user = {
+        "seeded": ("import torch; torch.manual_seed(42); torch.randn(5_001)", draw),
+        "seeded below zero": ("import torch; torch.manual_seed(-42)", draw),
+        "state": (
+            "import torch; torch.set_rng_state(torch.Generator().manual_seed(42).get_state())",
+            draw,
+        ),
+        "its own": (
+            "import torch; rng = torch.Generator().manual_seed(42)",
+            "torch.rand(4, generator=rng).tolist()",
+        ),
+    }
+    for name, drawn in forked(by_system, *before).items():
+        assert_differ(drawn["forked"], name)
+    for name, drawn in forked(by_user, *before).items():
+        assert drawn["forked"] == [drawn["alone"]] * 3, name
+
+
+@pytest.mark.parametrize("modules", [["numpy"], []], ids=["imported before", "by loading"])
+def test_templates_of_one_environment_do_not_draw_the_same_while_loading(
+    modules: list[str],
+) -> None:
+    load = "import random, numpy as np; drawn = [random.random(), np.random.rand()]"
+    models = {str(number): (load, "drawn") for number in range(3)}
+    answers = forked(models, *modules)
+    assert_differ([answer["forked"][0] for answer in answers.values()], "while loading")
+
+
+@pytest.mark.parametrize("modules", [["numpy"], []], ids=["imported before", "by loading"])
+@pytest.mark.parametrize("end", ["", "raise RuntimeError"], ids=["loads", "fails"])
+def test_nothing_stays_patched(end: str, modules: list[str]) -> None:
+    code = f"""
+        import random, secrets, sys
+        if {modules}:
+            import numpy.random
+        from server.worker.randomness import watching_seeds
+        original = secrets.randbits
+        try:
+            with watching_seeds():
+                import numpy.random
+                from secrets import randbits as taken_meanwhile
+                random.seed(42)
+                numpy.random.default_rng()
+                {end}
+        except RuntimeError:
+            pass
+        assert secrets.randbits == original
+        assert sys.modules["numpy.random.bit_generator"].randbits == original
+        assert taken_meanwhile(64).bit_length() <= 64
+        assert not hasattr(random.Random, "gauss_next")
+        assert random.gauss(0, 1) == random.Random(42).gauss(0, 1)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=30)
 
 
 def assert_differ(answers: list[Any], name: str) -> None:
