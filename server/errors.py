@@ -29,6 +29,18 @@ class WorkerDied(ServingError):
     """The worker died of this request, which it held alone."""
 
 
+class KnownRequest(ServingError):
+    """A request is refused for what it did before, alone in a worker of this version."""
+
+
+class WorkerDiedBefore(KnownRequest):
+    """It ended the worker."""
+
+
+class TimedOutBefore(KnownRequest):
+    """It computed for as long as a prediction may take."""
+
+
 class LoadFailed(ServerError):
     """A version would not come up.
 

@@ -13,8 +13,10 @@ from server.errors import (
     ReloadFailed,
     ServerStopping,
     ServingError,
+    TimedOutBefore,
     VersionNotFound,
     WorkerDied,
+    WorkerDiedBefore,
 )
 from server.redaction import redact
 
@@ -25,7 +27,9 @@ _STATUS: Mapping[type[ServingError], tuple[int, str]] = {
     NotServing: (503, "TEMPORARILY_UNAVAILABLE"),
     QueueFull: (503, "TEMPORARILY_UNAVAILABLE"),
     PredictionTimeout: (504, "DEADLINE_EXCEEDED"),
+    TimedOutBefore: (504, "DEADLINE_EXCEEDED"),
     WorkerDied: (500, "INTERNAL_ERROR"),
+    WorkerDiedBefore: (500, "INTERNAL_ERROR"),
 }
 
 _RELOAD_STATUS: Mapping[type[ReloadFailed], int] = {

@@ -15,7 +15,7 @@ import structlog
 from aiohttp import ClientPayloadError, hdrs, web
 from multidict import CIMultiDictProxy
 
-from server.errors import NotServing, QueueFull, ServingError
+from server.errors import KnownRequest, NotServing, QueueFull, ServingError
 from server.http.errors import error_response, serving_error_response
 from server.http.metrics import Metrics
 from server.http.packing import LARGEST_PLAIN, may_pack, pack, wants_gzip
@@ -196,6 +196,9 @@ class _Refusals:
 
     def note(self, error: ServingError, identifier: str) -> None:
         self._metrics.refused(error)
+        if isinstance(error, KnownRequest):
+            # Told of where it is known.
+            return
         if not isinstance(error, QueueFull | NotServing):
             log.warning("request_failed", error=str(error), request_id=identifier)
             return

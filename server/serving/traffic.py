@@ -1,11 +1,40 @@
-"""The last requests that a version answered well, to rehearse the next one with."""
+"""What a version answered lately: how much, and what may rehearse the next one."""
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 
 from server.worker.spec import RecordedRequest
 
 _LARGEST = 1024 * 1024
 _LARGEST_TOTAL = 16 * 1024 * 1024
+_WINDOW_SECONDS = 60.0
+
+
+class AnswerCount:
+    """How many requests were answered within the last minute.
+
+    Attributes:
+        total: How many ever; whoever answers adds to it.
+    """
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._looks: deque[tuple[float, int]] = deque()
+
+    def look(self, now: float) -> None:
+        """Keep what there is by now; to be called every second or so while requests are answered.
+
+        Args:
+            now: Seconds, monotonic.
+        """
+        self._looks.append((now, self.total))
+        while len(self._looks) > 1 and self._looks[1][0] <= now - _WINDOW_SECONDS:
+            self._looks.popleft()
+
+    def lately(self, now: float) -> int:
+        """How many within the last minute, as far as that was looked at."""
+        self.look(now)
+        then, total = self._looks[0]
+        return self.total - (total if then <= now - _WINDOW_SECONDS else 0)
 
 
 class RecentRequests:

@@ -1,6 +1,6 @@
 """Which requests are kept to rehearse a new version with."""
 
-from server.serving.traffic import RecentRequests
+from server.serving.traffic import AnswerCount, RecentRequests
 from server.worker.spec import RecordedRequest
 
 JSON = b"application/json"
@@ -44,3 +44,21 @@ def test_they_are_bounded_in_bytes() -> None:
     kept = recent.snapshot()
     assert sum(len(r.body) + len(r.answer) for r in kept) <= 16 * 1024 * 1024
     assert kept[-1].body.startswith(b"59")
+
+
+def test_the_answers_of_the_last_minute_are_counted() -> None:
+    answers = AnswerCount()
+    for second in range(200):
+        answers.total += 10
+        answers.look(float(second))
+        assert answers.lately(second) == 10 * min(second + 1, 60)
+
+
+def test_answers_of_more_than_a_minute_ago_are_not() -> None:
+    answers = AnswerCount()
+    answers.total += 10
+    answers.look(0.5)
+    assert answers.lately(60.0) == 10
+    assert answers.lately(61.0) == 0
+    answers.total += 1
+    assert answers.lately(61.5) == 1

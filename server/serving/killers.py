@@ -1,0 +1,108 @@
+"""The requests that ended a worker, or used up its time, with nothing else in it."""
+
+import hashlib
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from server.errors import KnownRequest, TimedOutBefore, WorkerDiedBefore
+
+RETRIAL_SECONDS = 60.0
+MOST_KILLERS = 1024
+_LOG_SECONDS = 60.0
+
+_MESSAGES: Mapping[type[KnownRequest], str] = {
+    WorkerDiedBefore: "this request has ended the model's process before; it is tried again once a minute",
+    TimedOutBefore: "this request has used its whole time before; it is tried again once a minute",
+}
+
+log = structlog.get_logger("server.serving.killers")
+
+
+def digest_of(content_type: bytes, body: bytes) -> bytes:
+    """What a request is remembered by: all that the model gets to see of it."""
+    # No header has a line break in it.
+    digest = hashlib.sha256(content_type + b"\n")
+    digest.update(body)
+    return digest.digest()
+
+
+class _Killer:
+    """What is known of one request.
+
+    Attributes:
+        length: Bytes of its body.
+        error: What it is refused with.
+        tried: When a worker was last given it (seconds, monotonic).
+    """
+
+    __slots__ = ("error", "length", "tried")
+
+    def __init__(self, length: int, error: type[KnownRequest], tried: float) -> None:
+        self.length = length
+        self.error = error
+        self.tried = tried
+
+
+class Killers:
+    """Remembers them by digest, in memory, for as long as their version serves.
+
+    Args:
+        version: The version, for the log.
+        now: Seconds, monotonic.
+
+    Attributes:
+        lengths: How many of the remembered bodies have each length. Nothing else needs a digest,
+            and while this is empty nothing is known.
+    """
+
+    def __init__(self, version: str, now: Callable[[], float] = time.monotonic) -> None:
+        self.lengths: Counter[int] = Counter()
+        self._version = version
+        self._now = now
+        self._killers: OrderedDict[bytes, _Killer] = OrderedDict()
+        self._unsaid = 0
+        self._next_line = 0.0
+
+    def __contains__(self, digest: bytes) -> bool:
+        return digest in self._killers
+
+    def remember(self, digest: bytes, length: int, error: type[KnownRequest]) -> None:
+        """Refuse such a request with `error` from now on; the oldest of too many is forgotten."""
+        self.forget(digest)
+        if len(self._killers) == MOST_KILLERS:
+            self.forget(next(iter(self._killers)))
+        self._killers[digest] = _Killer(length, error, self._now())
+        self.lengths[length] += 1
+
+    def forget(self, digest: bytes) -> None:
+        """Take such a request like any other from now on."""
+        killer = self._killers.pop(digest, None)
+        if killer is not None:
+            self.lengths[killer.length] -= 1
+            if not self.lengths[killer.length]:
+                del self.lengths[killer.length]
+
+    def refusal(self, digest: bytes) -> KnownRequest | None:
+        """What to refuse a remembered request with; None if it should be tried once more, which is
+        so once a minute."""
+        killer = self._killers[digest]
+        now = self._now()
+        if now - killer.tried >= RETRIAL_SECONDS:
+            killer.tried = now
+            return None
+        self._tell(digest, now)
+        return killer.error(_MESSAGES[killer.error])
+
+    def _tell(self, digest: bytes, now: float) -> None:
+        self._unsaid += 1
+        if now >= self._next_line:
+            log.warning(
+                "killers_refused",
+                version=self._version,
+                requests=self._unsaid,
+                digest=digest.hex()[:12],
+            )
+            self._unsaid, self._next_line = 0, now + _LOG_SECONDS
