@@ -3,12 +3,16 @@
 import asyncio
 import math
 from collections import deque
+from collections.abc import Callable
 
 from server.errors import QueueFull, ServingError, WorkerDied
 from server.processes.worker_process import WorkerProcess
 from server.serving.calls import Answered, Batch, Call, refuse
+from server.serving.killers import Killers
 from server.serving.overdue import Overdue
-from server.serving.traffic import RecentRequests
+from server.serving.retrials import Retrials
+from server.serving.spare import StartSpare
+from server.serving.traffic import AnswerCount, RecentRequests
 from server.settings import Settings
 from server.worker.frames import Answer, Outcome
 from watcher.versions import ModelVersion
@@ -24,18 +28,28 @@ class Dispatcher:
 
     Attributes:
         empty: Set while every request is answered.
+        answers: How many are.
 
     Args:
         model: The version that the workers serve; its label stands in every answer.
         settings: Limits.
         recent: Where answered requests are kept.
+        on_culprit: Called with the digest of each request that killed or hung a worker by itself,
+            where suspects are asked again in spare workers.
     """
 
-    def __init__(self, model: ModelVersion, settings: Settings, recent: RecentRequests) -> None:
+    def __init__(
+        self,
+        model: ModelVersion,
+        settings: Settings,
+        recent: RecentRequests,
+        on_culprit: Callable[[bytes], None],
+    ) -> None:
         self._version = model.display
         self._label = model.label
         self._settings = settings
         self._recent = recent
+        self._on_culprit = on_culprit
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Call] = deque()
         self._idle: deque[WorkerProcess] = deque()
@@ -47,26 +61,51 @@ class Dispatcher:
         self._closed: ServingError | None = None
         self.empty = asyncio.Event()
         self.empty.set()
-        seconds = settings.request_timeout_seconds
-        self._overdue = Overdue(self._version, seconds, self._queue, self._batches, self.empty.set)
+        self.answers = AnswerCount()
+        self._killers = Killers(self._version)
+        # Looked at for each request; empty while none is known.
+        self._known_lengths = self._killers.lengths
+        self._retrials = Retrials(
+            self._version,
+            self._label,
+            settings,
+            self._killers,
+            self.answers,
+            self._note_emptiness,
+            self._note_culprit,
+            self._ask_alone,
+        )
+        self._overdue = Overdue(
+            self._version,
+            settings.request_timeout_seconds,
+            self._queue,
+            self._batches,
+            self.answers,
+            self._note_hung,
+            self._note_emptiness,
+        )
 
     @property
     def waiting(self) -> int:
         """How many requests no worker has taken yet."""
-        return len(self._queue)
+        return len(self._queue) + self._retrials.waiting
 
     @property
     def unanswered(self) -> int:
         """How many requests wait or are held by a worker."""
-        return len(self._queue) + len(self._held())
+        return len(self._queue) + len(self._held()) + self._retrials.unanswered
+
+    def offer_spares(self, start_spare: StartSpare) -> None:
+        """From now on, ask what a lost worker held in spare workers rather than in these."""
+        self._retrials.offer(start_spare)
 
     def add(self, worker: WorkerProcess, *, merging: bool) -> None:
         """Give work to a worker from now on."""
         self._merging = merging
         self._free(worker)
 
-    def remove(self, worker: WorkerProcess) -> None:
-        """Have other workers answer what a lost one held."""
+    def remove(self, worker: WorkerProcess) -> bool:
+        """Have other workers answer what a lost one held, and return whether it held anything."""
         if worker in self._idle:
             self._idle.remove(worker)
         batches = self._batches.pop(worker, deque())
@@ -74,8 +113,12 @@ class Dispatcher:
         while len(batches) > 1:
             # Not begun: none of these can have been the reason.
             self._queue.extendleft(reversed(batches.pop().calls.values()))
-        if batches:
-            self._ask_again(list(batches[0].calls.values()), WorkerDied("the model's process died"))
+        if not batches:
+            return False
+        self._ask_again(batches[0])
+        if self._queue:
+            self._schedule()
+        return True
 
     def close(self, error: ServingError) -> None:
         """Refuse whatever is unanswered, and whatever comes."""
@@ -85,7 +128,12 @@ class Dispatcher:
             refuse(call, error)
         self._queue.clear()
         self._batches.clear()
+        self._retrials.close(error)
         self.empty.set()
+
+    async def stop_spares(self) -> None:
+        """End the spare workers, after `close`."""
+        await self._retrials.stop()
 
     def submit(self, content_type: bytes, request_id: bytes, body: bytes) -> Answered:
         """Queue a request; the future brings the worker's answer or a `ServingError`.
@@ -101,14 +149,20 @@ class Dispatcher:
             raise QueueFull(f"{len(self._queue)} requests are waiting")
         due = self._loop.time() + self._settings.request_timeout_seconds
         call = Call(content_type, request_id, body, due, self._loop.create_future())
-        self.adopt(call)
+        if self._known_lengths and len(body) in self._known_lengths:
+            self.empty.clear()
+            self._retrials.screen(call, self.adopt)
+        else:
+            self.adopt(call)
         return call.answer
 
     def hand_over(self, other: "Dispatcher") -> None:
-        """Have another release's workers answer what waits here."""
+        """Have another release's workers answer what waits here, and its spares what lost workers
+        held, now and later."""
         while self._queue:
             other.adopt(self._queue.popleft())
-        self._note_if_empty()
+        self._retrials.hand_over(other._retrials)
+        self._note_emptiness()
 
     def adopt(self, call: Call) -> None:
         """Queue a call that came to another release."""
@@ -129,6 +183,7 @@ class Dispatcher:
             call = batch.calls.pop(answer.place)
             if not call.answer.done():
                 call.answer.set_result((answer, self._label))
+        self.answers.total += len(answers)
         # One of a batch is enough to rehearse with, and costs the others nothing.
         if answer.outcome is Outcome.OK:
             self._recent.note(call.content_type, call.body, answer.body)
@@ -231,26 +286,48 @@ class Dispatcher:
             # At once rather than on the loop's next turn: the worker waits.
             self._dispatch()
         else:
-            self._note_if_empty()
+            self._note_emptiness()
 
-    def _note_if_empty(self) -> None:
-        if not self._queue and not self._batches:
+    def _note_emptiness(self) -> None:
+        if self._queue or self._batches or self._retrials.unanswered:
+            self.empty.clear()
+        else:
             self.empty.set()
 
-    def _ask_again(self, calls: list[Call], error: ServingError) -> None:
-        """Put calls back in front of the queue, each to be predicted alone; what was alone before
-        is the one at fault."""
+    def _ask_again(self, batch: Batch) -> None:
+        """Have what a lost worker held predicted alone; what was alone before is the one at
+        fault."""
+        suspects = []
+        for call in batch.calls.values():
+            if call.alone:
+                refuse(call, WorkerDied("the model's process died"))
+            else:
+                suspects.append(call)
+        if self._retrials.offered:
+            self._retrials.add(suspects, by_itself=batch.size == 1)
+        else:
+            self._ask_alone(suspects)
+        self._note_emptiness()
+
+    def _ask_alone(self, calls: list[Call]) -> None:
+        """Put calls in front of the queue, each to be predicted alone."""
         now = self._loop.time()
         for place in reversed(range(len(calls))):
             call = calls[place]
-            if call.alone:
+            call.alone = True
+            # Any of those before it may take all its time, and be the one at fault.
+            call.due = now + (place + 1) * self._settings.request_timeout_seconds
+            self._queue.appendleft(call)
+        self._schedule()
+
+    def _note_hung(self, call: Call, computing: bool) -> None:
+        if self._retrials.offered:
+            self._retrials.note_hung(call, computing=computing)
+
+    def _note_culprit(self, culprit: Call, digest: bytes) -> None:
+        for call in self._queue if digest in self._killers else ():
+            alike = call.body == culprit.body and call.content_type == culprit.content_type
+            if alike and (error := self._killers.refusal(digest)):
+                # It stays in the queue: what has been answered is passed over there.
                 refuse(call, error)
-            else:
-                call.alone = True
-                # Any of those before it may take all its time, and be the one at fault.
-                call.due = now + (place + 1) * self._settings.request_timeout_seconds
-                self._queue.appendleft(call)
-        if self._queue:
-            self._schedule()
-        else:
-            self._note_if_empty()
+        self._on_culprit(digest)

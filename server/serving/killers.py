@@ -14,8 +14,8 @@ MOST_KILLERS = 1024
 _LOG_SECONDS = 60.0
 
 _MESSAGES: Mapping[type[KnownRequest], str] = {
-    WorkerDiedBefore: "this request has ended the model's process before; it is tried again once a minute",
-    TimedOutBefore: "this request has used its whole time before; it is tried again once a minute",
+    WorkerDiedBefore: "this request has ended the model's process before",
+    TimedOutBefore: "this request has used its whole time before",
 }
 
 log = structlog.get_logger("server.serving.killers")
@@ -86,15 +86,18 @@ class Killers:
                 del self.lengths[killer.length]
 
     def refusal(self, digest: bytes) -> KnownRequest | None:
-        """What to refuse a remembered request with; None if it should be tried once more, which is
-        so once a minute."""
-        killer = self._killers[digest]
+        """What to refuse a request with; None if it is not remembered, or should be tried once
+        more, which is so once a minute."""
+        killer = self._killers.get(digest)
+        if killer is None:
+            return None
         now = self._now()
         if now - killer.tried >= RETRIAL_SECONDS:
             killer.tried = now
             return None
         self._tell(digest, now)
-        return killer.error(_MESSAGES[killer.error])
+        what = _MESSAGES[killer.error]
+        return killer.error(f"{what}; it is tried again once a minute")
 
     def _tell(self, digest: bytes, now: float) -> None:
         self._unsaid += 1

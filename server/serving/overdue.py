@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from server.errors import PredictionTimeout, QueueFull
+from server.processes.computing import Stopwatch
 from server.processes.worker_process import WorkerProcess
 from server.serving.calls import Batch, Call, refuse
+from server.serving.traffic import AnswerCount
 
 log = structlog.get_logger("server.serving.overdue")
 
@@ -22,6 +24,9 @@ class Overdue:
         seconds: How long one prediction may take.
         queue: The dispatcher's calls that no worker has taken.
         batches: What each of its busy workers holds; it predicts the first.
+        answers: Looked at, too, to know later how many there were lately.
+        on_hung: Called with a call that used its whole time by itself, and whether the worker
+            computed all the while.
         on_empty: Called when there is nothing to look at any more.
     """
 
@@ -31,16 +36,22 @@ class Overdue:
         seconds: float,
         queue: deque[Call],
         batches: Mapping[WorkerProcess, deque[Batch]],
+        answers: AnswerCount,
+        on_hung: Callable[[Call, bool], None],
         on_empty: Callable[[], None],
     ) -> None:
         self._version = version
         self._seconds = seconds
         self._queue = queue
         self._batches = batches
+        self._answers = answers
+        self._on_hung = on_hung
         self._on_empty = on_empty
         self._loop = asyncio.get_running_loop()
         self._interval = min(1.0, seconds / 10)
         self._timer: asyncio.TimerHandle | None = None
+        # How much the workers compute that were seen with a single call.
+        self._stopwatches: dict[Call, Stopwatch] = {}
 
     def watch(self) -> None:
         """Begin to look, unless that has begun."""
@@ -60,9 +71,11 @@ class Overdue:
     def _look(self) -> None:
         self._timer = None
         now = self._loop.time()
+        self._answers.look(now)
         for worker, batches in list(self._batches.items()):
             if batches[0].due <= now:
-                self._end_hung(worker, batches[0])
+                self._end_hung(worker, batches[0], now)
+        self._measure(now)
         # Not only the first: those that are asked again stand before others, and have longer.
         waiting = [*self._queue]
         self._queue.clear()
@@ -76,7 +89,17 @@ class Overdue:
         else:
             self._on_empty()
 
-    def _end_hung(self, worker: WorkerProcess, batch: Batch) -> None:
+    def _measure(self, now: float) -> None:
+        """Begin to measure those that came to have a single call since the last look."""
+        stopwatches = {}
+        for worker, batches in self._batches.items():
+            if len(batches[0].calls) == 1:
+                (call,) = batches[0].calls.values()
+                stopwatch = self._stopwatches.get(call)
+                stopwatches[call] = stopwatch or Stopwatch(worker.pid, now)
+        self._stopwatches = stopwatches
+
+    def _end_hung(self, worker: WorkerProcess, batch: Batch, now: float) -> None:
         """Kill a worker that is overdue. A request that it held by itself has had its time; of
         several, each is asked alone, as one of them may be at fault."""
         log.warning(
@@ -88,6 +111,8 @@ class Overdue:
         if len(batch.calls) == 1:
             for call in batch.calls.values():
                 refuse(call, PredictionTimeout("the model took too long over this request"))
+                stopwatch = self._stopwatches.get(call)
+                self._on_hung(call, stopwatch is not None and stopwatch.computing(now))
             batch.calls.clear()
         batch.due = math.inf
         worker.kill()

@@ -18,6 +18,7 @@ from server.serving.loader import Loader
 from server.serving.scratch import remove_tree
 from server.serving.traffic import RecentRequests
 from server.settings import Settings
+from server.worker.frames import Answer
 from server.worker.spec import RecordedRequest
 from watcher.versions import ModelVersion
 
@@ -67,7 +68,7 @@ class Release:
         self._on_given_up = on_given_up
         self._loop = asyncio.get_running_loop()
         self._workers: list[WorkerProcess] = []
-        self._dispatcher = Dispatcher(model, settings, self.recent)
+        self._dispatcher = Dispatcher(model, settings, self.recent, self._note_culprit)
         self._loader = Loader(
             model,
             settings,
@@ -97,6 +98,8 @@ class Release:
                 for _ in range(0 if worker is None else 1, self._settings.workers):
                     group.create_task(self._start_worker(warm=True))
             self._loader.note_serving()
+            if self.unshared is None:
+                self._dispatcher.offer_spares(self._start_spare)
         except ExceptionGroup as errors:
             await self.stop()
             raise errors.exceptions[0] from None
@@ -171,7 +174,11 @@ class Release:
             task.cancel()
         await asyncio.gather(*self._replacing, return_exceptions=True)
         self._dispatcher.close(NotServing("this version was stopped before it could answer"))
-        await asyncio.gather(self.end_template(), *(one.stop() for one in self._workers))
+        await asyncio.gather(
+            self.end_template(),
+            self._dispatcher.stop_spares(),
+            *(one.stop() for one in self._workers),
+        )
         await asyncio.to_thread(remove_tree, self._directory)
 
     def state(self) -> list[dict[str, Any]]:
@@ -202,6 +209,22 @@ class Release:
         self._workers.append(worker)
         return worker
 
+    async def _start_spare(
+        self,
+        on_answers: Callable[[WorkerProcess, list[Answer]], None],
+        on_done: Callable[[WorkerProcess, bool], None],
+        on_lost: Callable[[WorkerProcess], None],
+    ) -> WorkerProcess:
+        """Fork a worker that serves nobody yet; the arguments are those of `WorkerProcess`."""
+
+        def lost(worker: WorkerProcess) -> None:
+            self.workers_lost += 1
+            on_lost(worker)
+
+        worker = WorkerProcess(self.model.display, on_answers, on_done, lost)
+        await self._loader.fork(worker)
+        return worker
+
     async def _start_worker(self, *, warm: bool = False) -> WorkerProcess:
         worker, ready = await self._loader.start_worker(warm=warm)
         self._dispatcher.add(worker, merging=bool(ready.merged_formats))
@@ -209,11 +232,13 @@ class Release:
 
     def _worker_lost(self, worker: WorkerProcess) -> None:
         """Have another worker answer what this one held, and start one in its place."""
-        self._dispatcher.remove(worker)
+        held = self._dispatcher.remove(worker)
         if self._stopped:
             return
         self.workers_lost += 1
-        task = self._loop.create_task(self._replace(worker.pid, self._note_crash()))
+        # What it held is asked again where it can do no harm, and found to be the reason or not.
+        pause = 0.0 if self.unshared is None and held else self._note_crash()
+        task = self._loop.create_task(self._replace(worker.pid, pause))
         self._replacing.add(task)
         task.add_done_callback(self._replacing.discard)
 
@@ -237,7 +262,12 @@ class Release:
         log.info("worker_replaced", version=self.model.display, old_pid=lost, pid=worker.pid)
 
     def _note_crash(self) -> float:
-        pause = self._crashes.note(self._loop.time())
+        pause = self._crashes.note(self._loop.time(), forks=self.unshared is None)
         if self._crashes.too_many:
             self._on_given_up(self)
         return pause
+
+    def _note_culprit(self, digest: bytes) -> None:
+        now = self._loop.time()
+        if self._crashes.note_culprit(digest, now, self._dispatcher.answers.lately(now)):
+            self._on_given_up(self)

@@ -1,0 +1,323 @@
+"""The requests that may have killed or hung a worker: each is asked again in a spare one, where
+nobody else suffers from it."""
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from server.errors import (
+    KnownRequest,
+    LoadFailed,
+    PredictionTimeout,
+    QueueFull,
+    ServingError,
+    TimedOutBefore,
+    WorkerDied,
+    WorkerDiedBefore,
+)
+from server.serving.calls import Call, refuse
+from server.serving.killers import Killers, digest_of
+from server.serving.spare import Failure, Spare, StartSpare
+from server.serving.traffic import AnswerCount
+from server.settings import Settings
+from server.worker.frames import Answer
+
+MOST_SPARES = 2
+# The digest of a larger body is taken beside the loop, which it would hold up.
+_LARGE_BODY = 64 * 1024
+
+
+class _Suspect:
+    """A request to be asked again.
+
+    Attributes:
+        digest: What it is known by.
+        proved: Whether it is the one at fault if nobody can ask it again: it was by itself when
+            its worker died.
+        known: Whether it is remembered, and is given its trial of this minute.
+        needs_fresh: Whether a worker that has been asked before would prove nothing.
+    """
+
+    __slots__ = ("call", "digest", "known", "needs_fresh", "proved", "timer")
+
+    def __init__(self, call: Call, digest: bytes, *, proved: bool, known: bool = False) -> None:
+        self.call = call
+        self.digest = digest
+        self.proved = proved
+        self.known = known
+        self.needs_fresh = known
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class Retrials:
+    """Asks suspects again in at most two spare workers, which are there only while any waits.
+
+    Args:
+        version: The version, for the log.
+        label: As it stands in answers.
+        settings: Limits.
+        killers: Where those at fault are remembered.
+        answers: Where answers are counted.
+        on_change: Called when `unanswered` may have changed.
+        on_culprit: Called with each request that killed or hung a worker by itself, and its digest.
+        ask_in_serving: Has the serving workers ask calls again, each alone, where there is no spare
+            to be had.
+    """
+
+    def __init__(
+        self,
+        version: str,
+        label: str,
+        settings: Settings,
+        killers: Killers,
+        answers: AnswerCount,
+        on_change: Callable[[], None],
+        on_culprit: Callable[[Call, bytes], None],
+        ask_in_serving: Callable[[list[Call]], None],
+    ) -> None:
+        self._version = version
+        self._label = label
+        self._seconds = settings.request_timeout_seconds
+        self._most = settings.max_queue
+        self._killers = killers
+        self._answers = answers
+        self._on_change = on_change
+        self._on_culprit = on_culprit
+        self._ask_in_serving = ask_in_serving
+        self._loop = asyncio.get_running_loop()
+        self._start_spare: StartSpare | None = None
+        self._successor: Retrials | None = None
+        self._closed: ServingError | None = None
+        self._digesting: list[Call] = []
+        self._waiting: list[_Suspect] = []
+        self._trying: list[_Suspect] = []
+        self._slots: set[asyncio.Task[None]] = set()
+        self._digests: set[asyncio.Task[None]] = set()
+        self._endings: set[asyncio.Task[None]] = set()
+
+    @property
+    def offered(self) -> bool:
+        """Whether suspects can be asked again here."""
+        return self._start_spare is not None or self._successor is not None
+
+    @property
+    def waiting(self) -> int:
+        """How many calls no worker has taken yet."""
+        return len(self._digesting) + len(self._waiting)
+
+    @property
+    def unanswered(self) -> int:
+        """How many calls wait or are being asked, other than those whose clients have gone."""
+        suspects = [suspect.call for suspect in (*self._waiting, *self._trying)]
+        return sum(not call.answer.done() for call in (*self._digesting, *suspects))
+
+    def offer(self, start_spare: StartSpare) -> None:
+        """Take suspects from now on."""
+        self._start_spare = start_spare
+
+    def add(self, calls: list[Call], *, by_itself: bool) -> None:
+        """Ask calls again whose worker was lost, also those whose clients have gone: who posts a
+        killer and hangs up must not be able to go on with that.
+
+        Args:
+            by_itself: Whether the worker held nothing else.
+        """
+        for call in calls:
+            self._with_digest(call, partial(self._suspect, call, by_itself))
+
+    def screen(self, call: Call, submit: Callable[[Call], None]) -> None:
+        """Refuse a call that is known, or ask it again if it is due, or `submit` it."""
+
+        def decide(digest: bytes) -> None:
+            if digest not in self._killers:
+                submit(call)
+            elif error := self._killers.refusal(digest):
+                refuse(call, error)
+                self._on_change()
+            else:
+                self._enqueue(_Suspect(call, digest, proved=True, known=True))
+
+        self._with_digest(call, decide)
+
+    def note_hung(self, call: Call, *, computing: bool) -> None:
+        """Note that a call used its whole time, by itself in a serving worker."""
+        error = TimedOutBefore if computing else None
+        self._with_digest(call, lambda digest: self._convict(call, digest, error))
+
+    def hand_over(self, other: "Retrials") -> None:
+        """Have another release ask again what waits here, and what is added later: there will be
+        no more spares here. Where that has none either, this one's serving workers do it."""
+        self._start_spare = None
+        if other.offered:
+            self._successor = other
+        for suspect in self._take_all():
+            if not suspect.call.answer.done():
+                self._enqueue(suspect)
+
+    def close(self, error: ServingError) -> None:
+        """Refuse whatever is unanswered, and whatever comes."""
+        self._closed = error
+        suspects = [suspect.call for suspect in (*self._take_all(), *self._trying)]
+        for call in (*self._digesting, *suspects):
+            refuse(call, error)
+
+    async def stop(self) -> None:
+        """End the spares, after `close`."""
+        begun = [*self._slots, *self._digests]
+        for task in begun:
+            task.cancel()
+        await asyncio.gather(*begun, return_exceptions=True)
+        await asyncio.gather(*self._endings, return_exceptions=True)
+
+    def _with_digest(self, call: Call, then: Callable[[bytes], None]) -> None:
+        if len(call.body) <= _LARGE_BODY:
+            then(digest_of(call.content_type, call.body))
+        else:
+            self._digesting.append(call)
+            self._spawn(self._digest_aside(call, then), self._digests)
+
+    async def _digest_aside(self, call: Call, then: Callable[[bytes], None]) -> None:
+        try:
+            digest = await asyncio.to_thread(digest_of, call.content_type, call.body)
+        finally:
+            self._digesting.remove(call)
+        if self._closed is None:
+            then(digest)
+
+    def _suspect(self, call: Call, by_itself: bool, digest: bytes) -> None:
+        self._enqueue(_Suspect(call, digest, proved=by_itself))
+
+    def _enqueue(self, suspect: _Suspect) -> None:
+        """Let a suspect wait for a spare, or for those of the release that serves by now."""
+        call = suspect.call
+        if self._closed is not None:
+            refuse(call, self._closed)
+        elif self._successor is not None:
+            self._successor._enqueue(suspect)
+        elif self._start_spare is None:
+            self._without_spare(suspect)
+        elif not suspect.known and (error := self._killers.refusal(suspect.digest)):
+            refuse(call, error)
+        elif not call.answer.done() or len(self._waiting) < self._most:
+            # Any of those before it may take all its time.
+            call.due = self._loop.time() + (len(self._waiting) + 1) * self._seconds
+            suspect.timer = self._loop.call_at(call.due, self._too_late, suspect)
+            self._waiting.append(suspect)
+            self._fill_slots()
+        self._on_change()
+
+    def _without_spare(self, suspect: _Suspect) -> None:
+        if suspect.proved:
+            known = self._killers.refusal(suspect.digest)
+            refuse(suspect.call, known or WorkerDied("the model's process died"))
+        elif not suspect.call.answer.done():
+            self._ask_in_serving([suspect.call])
+
+    def _too_late(self, suspect: _Suspect) -> None:
+        self._take_out(suspect)
+        refuse(suspect.call, QueueFull("no worker was free in time"))
+        self._on_change()
+
+    def _fill_slots(self) -> None:
+        """Start as many spares as there are different requests, and as may be."""
+        different = len({suspect.digest for suspect in self._open()}) + len(self._trying)
+        while len(self._slots) < min(MOST_SPARES, different):
+            self._spawn(self._fill_slot(), self._slots)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+        # A context of its own: what happens to a spare belongs to no request.
+        task = self._loop.create_task(coroutine, context=contextvars.Context())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async def _fill_slot(self) -> None:
+        """Ask what waits in one spare after another."""
+        try:
+            while self._open():
+                await self._use_spare()
+        except LoadFailed:
+            # Where one can't be had now, each of them would wait for the same.
+            for suspect in self._take_all():
+                self._without_spare(suspect)
+            self._on_change()
+        finally:
+            # At once, rather than when the loop comes to it: who comes now needs another.
+            task = asyncio.current_task()
+            assert task is not None
+            self._slots.discard(task)
+
+    async def _use_spare(self) -> None:
+        assert self._start_spare is not None
+        spare = Spare(self._version)
+        await spare.start(self._start_spare)
+        try:
+            while spare.alive and (suspect := self._take(fresh=spare.fresh)) is not None:
+                await self._try(spare, suspect)
+        finally:
+            self._spawn(spare.stop(), self._endings)
+
+    def _open(self) -> list[_Suspect]:
+        """Those who may be asked now: not what is being asked at this moment by someone else."""
+        tried = {suspect.digest for suspect in self._trying}
+        return [suspect for suspect in self._waiting if suspect.digest not in tried]
+
+    def _take(self, *, fresh: bool) -> _Suspect | None:
+        """Take out whom to ask next in a spare.
+
+        Args:
+            fresh: Whether it has not been asked anything yet.
+        """
+        candidates = [suspect for suspect in self._open() if fresh or not suspect.needs_fresh]
+        if not candidates:
+            return None
+        # What is waited for, then what only a fresh one can settle.
+        suspect = min(candidates, key=lambda s: (s.call.answer.done(), not s.needs_fresh))
+        self._take_out(suspect)
+        return suspect
+
+    def _take_out(self, suspect: _Suspect) -> None:
+        self._waiting.remove(suspect)
+        assert suspect.timer is not None
+        suspect.timer.cancel()
+
+    def _take_all(self) -> list[_Suspect]:
+        suspects = list(self._waiting)
+        for suspect in suspects:
+            self._take_out(suspect)
+        return suspects
+
+    async def _try(self, spare: Spare, suspect: _Suspect) -> None:
+        call = suspect.call
+        fresh = spare.fresh
+        self._trying.append(suspect)
+        try:
+            answer = await spare.ask(call, self._seconds)
+        finally:
+            self._trying.remove(suspect)
+        if isinstance(answer, Answer):
+            self._answers.total += 1
+            self._killers.forget(suspect.digest)
+            if not call.answer.done():
+                call.answer.set_result((answer, self._label))
+        elif answer is Failure.HUNG:
+            self._convict(call, suspect.digest, TimedOutBefore if spare.computing else None)
+            refuse(call, PredictionTimeout("the model took too long over this request"))
+        elif fresh:
+            self._convict(call, suspect.digest, WorkerDiedBefore)
+            refuse(call, WorkerDied("the model's process died"))
+        else:
+            # What was asked before may have been the reason.
+            suspect.proved = suspect.needs_fresh = True
+            self._enqueue(suspect)
+        self._on_change()
+
+    def _convict(self, call: Call, digest: bytes, error: type[KnownRequest] | None) -> None:
+        """Note that a call is at fault, and refuse its like with `error` from now on."""
+        if error is not None:
+            self._killers.remember(digest, len(call.body), error)
+            for like in [suspect for suspect in self._waiting if suspect.digest == digest]:
+                self._take_out(like)
+                self._enqueue(like)
+        self._on_culprit(call, digest)
