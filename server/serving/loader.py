@@ -75,6 +75,11 @@ class Loader:
         self._fetching = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def forks(self) -> bool:
+        """Whether a worker is a mere fork away."""
+        return self._template is not None
+
     async def load(
         self, recorded: tuple[RecordedRequest, ...]
     ) -> tuple[Ready, WorkerProcess | None]:

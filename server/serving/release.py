@@ -237,7 +237,7 @@ class Release:
             return
         self.workers_lost += 1
         # What it held is asked again where it can do no harm, and found to be the reason or not.
-        pause = 0.0 if self.unshared is None and held else self._note_crash()
+        pause = 0.0 if held and self._loader.forks else self._note_crash()
         task = self._loop.create_task(self._replace(worker.pid, pause))
         self._replacing.add(task)
         task.add_done_callback(self._replacing.discard)
@@ -262,7 +262,7 @@ class Release:
         log.info("worker_replaced", version=self.model.display, old_pid=lost, pid=worker.pid)
 
     def _note_crash(self) -> float:
-        pause = self._crashes.note(self._loop.time(), forks=self.unshared is None)
+        pause = self._crashes.note(self._loop.time(), forks=self._loader.forks)
         if self._crashes.too_many:
             self._on_given_up(self)
         return pause
