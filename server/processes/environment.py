@@ -179,7 +179,7 @@ class Environment:
             await self._running()
         except OSError as error:
             # Whoever needs it next tries again.
-            log.warning("environment_lost", pid=None, error=str(error))
+            log.warning("environment_not_replaced", error=str(error))
 
     def _collect(self) -> None:
         if self._process is not None:

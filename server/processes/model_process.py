@@ -69,14 +69,14 @@ class ModelProcess(asyncio.Protocol):
     Attributes:
         pid: Its number; 0 before it runs.
         forks: The channel by which it may fork in turn, if it was asked for.
-        exit_event: What is logged if it ends without being told to.
+        is_template: Whether it forks workers, rather than being one; for the log.
     """
 
     def __init__(self, version: str, phase: str = "start") -> None:
         self.version = version
         self.pid = 0
         self.forks: socket.socket | None = None
-        self.exit_event = "worker_exited"
+        self.is_template = False
         self._phase = phase
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[list[memoryview]] = self._loop.create_future()
@@ -229,7 +229,11 @@ class ModelProcess(asyncio.Protocol):
                 await self._channel_closed.wait()
         expected = self._stopping or (self._ready.done() and self._ready.exception() is not None)
         if not expected:
-            log.warning(self.exit_event, version=self.version, pid=self.pid, **exit_fields(code))
+            fields = {"version": self.version, "pid": self.pid, **exit_fields(code)}
+            if self.is_template:
+                log.warning("template_exited", **fields)
+            else:
+                log.warning("worker_exited", **fields)
         self._fail(f"the worker process ended: {describe_exit(code)}")
         if self._transport is not None:
             self._transport.close()

@@ -20,7 +20,7 @@ class Template:
         self, process: ModelProcess, environment: Environment, on_lost: Callable[[], None]
     ) -> None:
         assert process.forks is not None
-        process.exit_event = "template_exited"
+        process.is_template = True
         self._process = process
         self._environment = environment
         self._on_lost = on_lost

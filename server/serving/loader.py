@@ -250,19 +250,21 @@ class Loader:
 
     async def _replace_template(self, lost: Template) -> None:
         await lost.stop()
+        pause = self._template_losses.note(self._loop.time())
         while True:
-            pause = self._template_losses.note(self._loop.time())
             await asyncio.sleep(pause)
             process = ModelProcess(self._model.display)
             try:
                 ready = await self._load(process, (), share=True)
                 break
             except LoadFailed as error:
+                pause = self._template_losses.note(self._loop.time())
                 log.error(
                     "template_not_replaced",
                     version=self._model.display,
                     phase=error.phase,
                     error=str(error),
+                    retry_in_seconds=pause,
                     **error.details,
                 )
         self.unshared = ready.unshared
