@@ -39,7 +39,7 @@ def test_an_empty_database_is_left_to_mlflow_and_served_from_once_it_is_set_up(
 def test_where_only_a_registry_is_named_no_database_is_made_in_the_working_directory(
     registry: Registry, model_name: str, saved: SavedModels, scratch: Path, tmp_path: Path
 ) -> None:
-    code = "import os; return [str('MLFLOW_TRACKING_URI' in os.environ)] * len(model_input)"
+    code = "import os; return [os.environ['MLFLOW_TRACKING_URI']] * len(model_input)"
     registry.create(model_name)
     registry.promote(model_name, registry.add(model_name, saved.save(code)))
     folder = tmp_path / "folder"
@@ -58,7 +58,7 @@ def test_where_only_a_registry_is_named_no_database_is_made_in_the_working_direc
     try:
         server.wait_healthy()
         # What MLflow's own default is stays so for the model's code.
-        assert server.predict(TEXT_REQUEST).json == {"predictions": ["False"]}
+        assert server.predict(TEXT_REQUEST).json == {"predictions": [""]}
     finally:
         server.close()
     assert list(folder.iterdir()) == []

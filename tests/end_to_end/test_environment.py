@@ -57,5 +57,5 @@ def test_a_model_gets_the_configuration_that_mlflow_s_server_would_give_it(serve
 def test_a_module_that_can_not_be_imported_is_warned_of_and_left_out(server: Server) -> None:
     _, other_is_imported = server.predict({"inputs": ["text"]}).json["predictions"]
     assert other_is_imported == "True"
-    (warning,) = [event["message"] for event in server.find("worker_output", process="fork server")]
+    (warning,) = [event["message"] for event in server.find("worker_output", process="environment")]
     assert "can't preload no_such_module" in warning

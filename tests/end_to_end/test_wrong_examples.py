@@ -4,6 +4,7 @@ import os
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.conftest import StartServer
@@ -80,8 +81,13 @@ def test_a_worker_that_died_is_replaced_whatever_has_become_of_the_example(
     version = live.serve(live.saved.save(predict, input_example=_EXAMPLE))
     server, mark = live.server, live.server.mark()
     gone.touch()
-    os.kill(server.worker_pids()[0], signal.SIGKILL)
+    (worker,) = server.worker_pids()
+    template = psutil.Process(worker).ppid()
+    # One that forks has the model loaded, and need not ask it again.
+    for pid in (template, worker):
+        os.kill(pid, signal.SIGKILL)
     server.wait_for("worker_replaced", since=mark)
+    server.wait_for("template_replaced", since=mark)
     event = server.wait_for("example_failed", since=mark)
     assert (event["version"], event["error"]) == (f"v{version}", "AssertionError")
     assert server.predict(TEXT_REQUEST).version == version
