@@ -1,1 +1,1 @@
-"""Benchmarks: throughput, swaps under load and payload sizes, on one machine over loopback."""
+"""Benchmarks of throughput, swaps, payloads and workers, on one machine over loopback."""

@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks import payloads, report, swap, throughput
 from benchmarks.errors import BenchmarkError
 from benchmarks.paths import RESULTS
+from benchmarks.workers import benchmark as workers
 
 
 def main(arguments: list[str]) -> int:
@@ -85,6 +86,27 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--rounds", type=_count, metavar="N")
     command.add_argument("--seconds", type=_duration, metavar="N", help="of each measurement")
 
+    command = commands.add_parser("workers", help="memory of workers, and what losing one costs")
+    command.set_defaults(run=_workers)
+    command.add_argument("--quick", action="store_true", help="about 3 minutes")
+    command.add_argument(
+        "--before", type=Path, metavar="DIRECTORY", help="another checkout to compare with"
+    )
+    command.add_argument(
+        "--after", type=Path, metavar="DIRECTORY", help="what is measured; this one unless given"
+    )
+    command.add_argument("--parts", type=_names(workers.PARTS), metavar="A,B")
+    command.add_argument(
+        "--predictions", type=_count, metavar="N", help="before memory is measured again"
+    )
+    command.add_argument("--mebibytes", type=_duration, metavar="N", help="of the models' size")
+    command.add_argument(
+        "--load-seconds", type=_duration, metavar="N", help="of the model whose worker is killed"
+    )
+    command.add_argument("--kills", type=_count, metavar="N", help="of workers, of each checkout")
+    command.add_argument("--killer-seconds", type=_duration, metavar="N")
+    command.add_argument("--swaps", type=_count, metavar="N", help="of each checkout")
+
     commands.add_parser("report", help="make tables and charts anew from the kept JSON")
     return parser
 
@@ -102,6 +124,11 @@ def _swap(options: argparse.Namespace) -> dict[str, Any]:
 def _payloads(options: argparse.Namespace) -> dict[str, Any]:
     plan = payloads.QUICK if options.quick else payloads.Plan()
     return payloads.run(replace(plan, **_given(plan, options)))
+
+
+def _workers(options: argparse.Namespace) -> dict[str, Any]:
+    plan = workers.QUICK if options.quick else workers.Plan()
+    return workers.run(replace(plan, **_given(plan, options)))
 
 
 def _given(plan: Any, options: argparse.Namespace) -> dict[str, Any]:

@@ -53,6 +53,11 @@ class EventLog:
                 raise BenchmarkError(f"the server didn't log {event} within {seconds:g} s")
             time.sleep(_POLL_SECONDS)
 
+    def count(self, event: str) -> int:
+        """How often an event of this name was logged so far."""
+        self._read()
+        return sum(entry["event"] == event for entry in self._events)
+
     def _first(self, event: str, since: float) -> float | None:
         monotonic = _monotonic_of()
         for entry in self._events:

@@ -16,14 +16,19 @@ def pss_bytes(pids: Iterable[int]) -> int:
     return sum(_pss_bytes(pid) for pid in pids)
 
 
-def _pss_bytes(pid: int) -> int:
+def anonymous_bytes(pids: Iterable[int]) -> int:
+    """What of `pss_bytes` is no file's: it does not depend on who else has the same files open."""
+    return sum(_pss_bytes(pid, "Pss_Anon") for pid in pids)
+
+
+def _pss_bytes(pid: int, kind: str = "Pss") -> int:
     try:
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return 0
     for line in rollup.splitlines():
         name, _, value = line.partition(":")
-        if name == "Pss":
+        if name == kind:
             return 1024 * int(value.split()[0])
     return 0
 

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import mlflow
@@ -24,9 +25,30 @@ TEXT_MODEL = "benchmark-text"
 
 _CORPUS = REPOSITORY / "demo" / "corpora" / "topics.tsv"
 _ROW_SUMS = PACKAGE / "row_sums.py"
+_CONFIGURED = PACKAGE / "configured.py"
 _TEXT_SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.string, "text")]), outputs=Schema([ColSpec(DataType.string)])
 )
+_CONFIGURED_SIGNATURE = ModelSignature(
+    inputs=Schema([ColSpec(DataType.string, "text")]), outputs=Schema([ColSpec(DataType.double)])
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What the model in configured.py is like.
+
+    Attributes:
+        array_mib: Size of a NumPy array that it holds, in MiB.
+        objects_mib: Size of a dictionary of strings and floats that it holds, in MiB.
+        load_seconds: What loading takes, beside making these.
+        predict_seconds: What each prediction waits.
+    """
+
+    array_mib: float = 0.0
+    objects_mib: float = 0.0
+    load_seconds: float = 0.0
+    predict_seconds: float = 0.0
 
 
 class Registry:
@@ -56,6 +78,20 @@ class Registry:
                     signature=_TEXT_SIGNATURE,
                     input_example=corpus[["text"]].head(1),
                     pip_requirements=["scikit-learn", "pandas"],
+                )
+
+    def add_configured(self, name: str, traits: Traits, versions: int = 1) -> None:
+        """Register the model in configured.py as that many versions of `name`."""
+        for _ in range(versions):
+            with mlflow.start_run():
+                mlflow.pyfunc.log_model(
+                    name="model",
+                    python_model=os.fspath(_CONFIGURED),
+                    model_config=asdict(traits),
+                    registered_model_name=name,
+                    signature=_CONFIGURED_SIGNATURE,
+                    input_example=pd.DataFrame({"text": ["text 0"]}),
+                    pip_requirements=["mlflow"],
                 )
 
     def promote(self, name: str, version: int) -> None:

@@ -1,6 +1,7 @@
 """Open-loop load at a constant rate: `python -m benchmarks.openloop JSON`, see `OpenLoop`.
 
-Requests are due at fixed times, whether or not earlier ones were answered, and each latency counts
+A rate of 0 closes the loop: each connection has one request under way at all times. Else requests
+are due at fixed times, whether or not earlier ones were answered, and each latency counts
 from the time at which its request was due: a server that stalls can't hide it by holding up the
 client. It runs in a process of its own, on plain sockets, to take little of the processor from
 what it measures.
@@ -26,7 +27,6 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.paths import REPOSITORY
 from benchmarks.samples import Samples
 
-_CONNECTIONS = 256
 _PATIENCE_SECONDS = 10.0
 _START_SECONDS = 0.1
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -39,11 +39,12 @@ class OpenLoop:
 
     Attributes:
         port: Where it goes, on this machine, to POST /invocations.
-        rate: Requests per second.
+        rate: Requests per second; 0 for as many as the answers allow.
         seconds: How long requests are due, unless SIGTERM comes before; unanswered ones get 10 s
             more.
         bodies: A file with a body on each line, which take turns.
         output: The file that takes the samples.
+        connections: That are open, and so the most requests under way.
     """
 
     port: int
@@ -51,6 +52,7 @@ class OpenLoop:
     seconds: float
     bodies: str
     output: str
+    connections: int = 256
 
 
 class Running:
@@ -118,7 +120,7 @@ class _Generator:
         self._epoll = select.epoll()
         # All ahead: a server that stalls must not get a flood of new connections on top, whose
         # backlog would then be what is measured.
-        for _ in range(_CONNECTIONS):
+        for _ in range(load.connections):
             self._connect()
         self._scheduled = 0
         self._start = time.monotonic() + _START_SECONDS
@@ -128,10 +130,7 @@ class _Generator:
     def run(self) -> None:
         """Send what is due until the end, and wait for the answers."""
         while (now := time.monotonic()) < self._end:
-            while (due := self._next_due()) <= now:
-                self._waiting.append(_Request(due, now))
-                self._scheduled += 1
-            self._exchange(due)
+            self._exchange(self._schedule(now))
         deadline = self._end + _PATIENCE_SECONDS
         while len(self.samples) < self._scheduled and time.monotonic() < deadline:
             self._exchange(deadline)
@@ -140,6 +139,17 @@ class _Generator:
     def stop(self, _signal: int, _frame: FrameType | None) -> None:
         """Let no more requests become due."""
         self._end = time.monotonic()
+
+    def _schedule(self, now: float) -> float:
+        """Queue what is due by now, and return when to look again."""
+        if not self._load.rate:
+            self._waiting.extend(_Request(now, now) for _ in self._idle)
+            self._scheduled += len(self._idle)
+            return self._end
+        while (due := self._next_due()) <= now:
+            self._waiting.append(_Request(due, now))
+            self._scheduled += 1
+        return due
 
     def _next_due(self) -> float:
         return self._start + self._scheduled / self._load.rate

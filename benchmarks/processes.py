@@ -90,6 +90,11 @@ class ServerProcess:
                 raise self._failure(f"isn't ready after {seconds:g} s")
             time.sleep(0.1)
 
+    @property
+    def pid(self) -> int:
+        """The process started here."""
+        return self._process.pid
+
     def pids(self) -> list[int]:
         """Its processes: the one started here and all below it."""
         return [process.pid for process in self._family()]

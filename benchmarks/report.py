@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import payloads_report, swap_report, throughput_report
+from benchmarks import payloads_report, swap_report, throughput_report, workers_report
 from benchmarks.markdown import machine_line, targets_table
 
 _DIGITS = 5
@@ -16,11 +16,13 @@ _BODIES: dict[str, Callable[[Results], str]] = {
     "throughput": throughput_report.body,
     "swap": swap_report.body,
     "payloads": payloads_report.body,
+    "workers": workers_report.body,
 }
 _CHARTS: dict[str, Callable[[Results], str]] = {
     "throughput": throughput_report.chart,
     "swap": swap_report.chart,
     "payloads": payloads_report.chart,
+    "workers": workers_report.chart,
 }
 
 BENCHMARKS = tuple(_BODIES)

@@ -129,8 +129,15 @@ class Running:
         return self.competitor.labels(answer)[0]
 
 
-def this_server(**settings: str) -> Competitor:
-    """`python -m server`, with these settings on top of its defaults."""
+def this_server(checkout: Path = REPOSITORY, **settings: str) -> Competitor:
+    """`python -m server`, with these settings on top of its defaults.
+
+    Args:
+        checkout: The repository that it is run from, by the Python in its `.venv` if it is another
+            one than this.
+        settings: Environment variables.
+    """
+    python = sys.executable if checkout == REPOSITORY else str(checkout / ".venv/bin/python")
 
     def launch(site: Site) -> Launch:
         env = {
@@ -141,7 +148,7 @@ def this_server(**settings: str) -> Competitor:
             "LOG_FORMAT": "json",
             **settings,
         }
-        return Launch([sys.executable, "-m", "server"], REPOSITORY, env)
+        return Launch([python, "-m", "server"], checkout, env)
 
     return Competitor("this", "this server", launch, "/health")
 
