@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         "--before", type=Path, metavar="DIRECTORY", help="another checkout to compare with"
     )
     command.add_argument(
-        "--after", type=Path, metavar="DIRECTORY", help="what is measured; this one unless given"
+        "--checkout", type=Path, metavar="DIRECTORY", help="what is measured; this one unless given"
     )
     command.add_argument("--parts", type=_names(workers.PARTS), metavar="A,B")
     command.add_argument(

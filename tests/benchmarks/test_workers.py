@@ -76,23 +76,23 @@ def test_two_checkouts_are_reported_side_by_side() -> None:
     swaps = {"swaps": 9, **dict.fromkeys(keys, seconds)}
     results = {
         "plan": asdict(Plan()),
-        "servers": {"before": "1234567", "after": "89abcde+"},
+        "servers": {"before": "1234567", "now": "89abcde+"},
         "memory": [
             _cell("before", 1, 600),
-            _cell("after", 1, 630),
+            _cell("now", 1, 630),
             _cell("before", 4, 1200),
-            _cell("after", 4, 756),
+            _cell("now", 4, 756),
         ],
-        "candidate": {"before": swaps, "after": swaps},
+        "candidate": {"before": swaps, "now": swaps},
     }
     goals = {goal.what: round(goal.measured.median, 2) for goal in targets(results)}
     assert goals["memory of 4 workers, times that of 1, array"] == 1.2
     assert goals["memory without files of 1 worker, times that before, array"] == 1.05
     assert goals["processor time of a swap, times that before"] == 1
     text = workers_report.body(results)
-    assert "before is 1234567, after is 89abcde+" in text
-    assert "| a NumPy array, 4 workers, after |  | 5 | 756 MiB |" in text
-    assert "| after | 9 | 0.25 (0.12 to 0.50) |" in text
+    assert "before is 1234567, now is 89abcde+" in text
+    assert "| a NumPy array, 4 workers, now |  | 5 | 756 MiB |" in text
+    assert "| now | 9 | 0.25 (0.12 to 0.50) |" in text
     ET.fromstring(workers_report.chart(results))  # noqa: S314
 
 
