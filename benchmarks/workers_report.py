@@ -103,9 +103,9 @@ def _replacement(results: dict[str, Any]) -> str:
     return (
         "## A worker is killed\n\nThe only one, of a model that takes "
         f"{results['plan']['load_seconds']:g} s to load, with 16 clients that always have a "
-        "request under way, and 200 requests a second beside them. The latest answer counts from "
-        "the kill, or from when its request began, within a second of it; the first answer from "
-        f"the kill, to one of the latter begun after it:\n\n{table(heads, rows)}"
+        "request under way, and 200 requests a second beside them. The clients' latest answer "
+        "counts from the kill, or from when its request began, within a second of it; the first "
+        f"one is to a request begun after the kill:\n\n{table(heads, rows)}"
     )
 
 
