@@ -127,10 +127,11 @@ def test_a_closed_loop_has_one_request_a_connection_under_way(tmp_path: Path) ->
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(400)
 def test_workers_are_measured_and_reported(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "--output", str(tmp_path), "workers", *_SMALL]
     result = subprocess.run(
-        command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=170
+        command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=390
     )
     assert result.returncode == 0, result.stderr
     results = json.loads((tmp_path / "workers.json").read_text())
