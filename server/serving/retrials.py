@@ -94,6 +94,8 @@ class Retrials:
         self._waiting: list[_Suspect] = []
         self._trying: list[_Suspect] = []
         self._slots: set[asyncio.Task[None]] = set()
+        # How many of those have a spare that is not still being started.
+        self._up = 0
         self._digests: set[asyncio.Task[None]] = set()
         self._endings: set[asyncio.Task[None]] = set()
 
@@ -221,9 +223,11 @@ class Retrials:
         self._on_change()
 
     def _fill_slots(self) -> None:
-        """Start as many spares as there are different requests, and as may be."""
+        """Start a spare, if there are not yet as many as there are different requests, or as may
+        be. One at a time: the worker in place of the lost one comes from the same template."""
         different = len({suspect.digest for suspect in self._open()}) + len(self._trying)
-        while len(self._slots) < min(MOST_SPARES, different):
+        starting = len(self._slots) > self._up
+        if not starting and len(self._slots) < min(MOST_SPARES, different):
             self._spawn(self._fill_slot(), self._slots)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
@@ -252,10 +256,13 @@ class Retrials:
         assert self._start_spare is not None
         spare = Spare(self._version)
         await spare.start(self._start_spare)
+        self._up += 1
+        self._fill_slots()
         try:
             while spare.alive and (suspect := self._take(fresh=spare.fresh)) is not None:
                 await self._try(spare, suspect)
         finally:
+            self._up -= 1
             self._spawn(spare.stop(), self._endings)
 
     def _open(self) -> list[_Suspect]:
