@@ -89,7 +89,7 @@ async def _start_environment(settings: Settings, stack: AsyncExitStack) -> Envir
     output = OutputPipe(process="environment")
     stack.callback(output.close)
     output.start()
-    environment = Environment(output.writable, settings.preload)
+    environment = Environment(output.writable, settings.preload, settings.log_level)
     environment.adopt_orphans()
     stack.push_async_callback(environment.stop)
     await environment.start()

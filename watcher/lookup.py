@@ -10,6 +10,7 @@ Both ends are here. They exchange one JSON object a line over a socket pair.
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import socket
 from collections.abc import Awaitable, Mapping
@@ -187,6 +188,8 @@ def _read(answer: dict[str, Any]) -> ModelVersion:
 def serve(descriptors: list[int]) -> None:
     """Answer questions until the gateway closes its end. Runs in the look-up process."""
     (descriptor,) = descriptors
+    # What is said of each poll is worth nothing to anyone.
+    logging.getLogger().setLevel(logging.WARNING)
     from watcher.registry import look_up
 
     channel = socket.socket(fileno=descriptor)

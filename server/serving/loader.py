@@ -202,7 +202,6 @@ class Loader:
             spec = DownloadSpec(
                 load_uri=self._model.load_uri,
                 directory=str(self._directory),
-                log_level=self._settings.log_level,
             )
             process = ModelProcess(self._model.display, phase="download")
             try:
@@ -224,7 +223,6 @@ class Loader:
         return WorkerSpec(
             path=path,
             directory=str(self._directory),
-            log_level=settings.log_level,
             share=share,
             threads=self._threads,
             batching=settings.batching,

@@ -7,7 +7,7 @@ own: ours must not be found under these names. So the package's imports of itsel
 import importlib
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -35,9 +35,19 @@ def import_privately(module: str) -> Any:
     return importlib.import_module(f"{NAME}.{module}")
 
 
-def forget_the_gateways_names() -> None:
-    """Leave the names that the gateway has for its packages to the model."""
-    for name in [name for name in sys.modules if name.partition(".")[0] in _GATEWAYS_NAMES]:
+def gateways_modules() -> list[str]:
+    """The modules of the gateway that this process has imported. To look for them touches, and so
+    copies, much of the memory that a forked process shares: before it is forked."""
+    return [name for name in sys.modules if name.partition(".")[0] in _GATEWAYS_NAMES]
+
+
+def forget_the_gateways_names(modules: Iterable[str]) -> None:
+    """Leave the names that the gateway has for its packages to the model.
+
+    Args:
+        modules: What `gateways_modules` has found.
+    """
+    for name in modules:
         del sys.modules[name]
     sys.meta_path.insert(0, _ModelsOwn())
 

@@ -26,7 +26,7 @@ def run(descriptors: list[int]) -> None:
     if (told := gateway.receive()) is None:
         return
     spec = DownloadSpec.of(told[1])
-    settle_in(spec.directory, spec.log_level)
+    settle_in(spec.directory)
     become_nice()
     try:
         path = fetch(spec)

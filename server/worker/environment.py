@@ -22,8 +22,8 @@ def main(arguments: str) -> None:
 
     Args:
         arguments: JSON object: `channel` (a descriptor), `path` and `argv` (what `sys` has under
-            these names in the gateway), `modules` to import, and `preload`, modules that models
-            may need.
+            these names in the gateway), `modules` to import, `preload`, modules that models may
+            need, and `log_level`.
     """
     told: dict[str, Any] = json.loads(arguments)
     sys.path[:] = told["path"]
@@ -37,6 +37,7 @@ def main(arguments: str) -> None:
     for name in told["modules"]:
         importlib.import_module(name)
     alias.import_privately("preload").preload(told["preload"])
+    alias.import_privately("process").prepare_environment(told["log_level"])
     with contextlib.suppress(BrokenPipeError):
         channel.send(json.dumps({"ready": [child.pid for child in children()]}).encode())
     ForkLoop(channel, _run).run()

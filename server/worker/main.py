@@ -8,6 +8,8 @@ import socket
 import threading
 from dataclasses import dataclass
 
+from threadpoolctl import ThreadpoolController
+
 from . import sharing, strict_json
 from .channel import Channel
 from .forking import ForkLoop, name_process
@@ -45,7 +47,7 @@ def run(descriptors: list[int]) -> None:
     if (told := gateway.receive()) is None:
         return
     spec = WorkerSpec.of(told[1])
-    settle_in(spec.directory, spec.log_level)
+    settle_in(spec.directory)
     # Niceness belongs to a thread and, without privileges, can't be lowered again: the thread that
     # serves, or forks those that do, is made before this one becomes nice. This one loads, as only
     # the main thread may set handlers for signals, which some models do.
@@ -130,6 +132,7 @@ class _Second(threading.Thread):
         self._loaded: _Loaded | None = None
         self._seeds: Seeds | None = None
         self._unshared: str | None = None
+        self._libraries: ThreadpoolController | None = None
 
     def begin(self, loaded: _Loaded, seeds: Seeds, unshared: str | None) -> None:
         """Hand over the loaded model.
@@ -138,6 +141,7 @@ class _Second(threading.Thread):
             unshared: Why workers can't be forked from this process, if they can't.
         """
         self._loaded, self._seeds, self._unshared = loaded, seeds, unshared
+        self._libraries = ThreadpoolController()
         os.eventfd_write(self._begin, 1)
 
     def run(self) -> None:
@@ -148,6 +152,7 @@ class _Second(threading.Thread):
             end_process()
         os.close(self._begin)
         assert self._loaded is not None
+        assert self._libraries is not None
         ready = strict_json.dumps({**self._loaded.ready, "unshared": self._unshared})
         # The gateway may end at any time.
         with contextlib.suppress(OSError):
@@ -157,7 +162,7 @@ class _Second(threading.Thread):
                 self._forks.close()
                 name_process("worker")
                 end_with_gateway(self._gateway)
-                limit_threads(self._spec.threads)
+                limit_threads(self._spec.threads, self._libraries)
                 self._gateway.send(Kind.READY, ready, *self._loaded.answers)
                 self._serve(self._gateway)
 
@@ -170,6 +175,7 @@ class _Second(threading.Thread):
     def _be_worker(self, _target: str, descriptors: list[int]) -> None:
         assert self._loaded is not None
         assert self._seeds is not None
+        assert self._libraries is not None
         channel, output = descriptors
         own_process(output)
         self._seeds.renew()
@@ -177,7 +183,7 @@ class _Second(threading.Thread):
         if (told := gateway.receive()) is None:
             return
         end_with_gateway(gateway)
-        limit_threads(self._spec.threads)
+        limit_threads(self._spec.threads, self._libraries)
         (warm,) = told[1]
         if warm and self._loaded.sample is not None:
             answer_once(self._loaded.protocol, *self._loaded.sample)

@@ -15,7 +15,7 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 from types import FrameType
 
-import threadpoolctl
+from threadpoolctl import ThreadpoolController
 
 from . import alias, logs, strict_json
 from .channel import Channel
@@ -40,13 +40,20 @@ _THREAD_VARIABLES = (
 )
 
 
+def prepare_environment(log_level: str) -> None:
+    """Do in the environment process what would be done by each process that comes from it, and
+    touch, and so copy, the memory that they share."""
+    logs.configure_logging(log_level)
+    _gateways_modules.extend(alias.gateways_modules())
+
+
 def prepare_process(output: int) -> None:
     """Make this process, which comes from the environment process, one for a model.
 
     Args:
         output: What becomes standard output and error.
     """
-    alias.forget_the_gateways_names()
+    alias.forget_the_gateways_names(_gateways_modules)
     # Handlers rather than SIG_IGN, which programs that the model starts would inherit.
     for number in _COORDINATED:
         signal.signal(number, _ignore)
@@ -89,9 +96,8 @@ def fork_workers_only() -> None:
     _fork.workers = True
 
 
-def settle_in(directory: str, log_level: str) -> None:
-    """Have log records go to the gateway, and temporary files to the release's directory."""
-    logs.configure_logging(log_level)
+def settle_in(directory: str) -> None:
+    """Have temporary files go to the release's directory."""
     temporary = Path(directory) / "tmp"
     temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
@@ -102,14 +108,19 @@ def become_nice() -> None:
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
-def limit_threads(threads: int | None) -> None:
+def limit_threads(threads: int | None, libraries: ThreadpoolController) -> None:
     """Give BLAS and OpenMP this worker's share of the cores; in the environment process they had
-    one. OpenMP keeps the number for each thread that starts its pools."""
+    one. OpenMP keeps the number for each thread that starts its pools.
+
+    Args:
+        threads: How many threads, or None to leave what the user set.
+        libraries: Those that have been loaded; finding them takes as long as loading a model.
+    """
     if threads is None:
         return
     for name in _THREAD_VARIABLES:
         os.environ[name] = str(threads)
-    threadpoolctl.threadpool_limits(threads)
+    libraries.limit(limits=threads)
 
 
 def report_failure(channel: Channel, error: BaseException, hide: str) -> None:
@@ -160,6 +171,7 @@ class _Fork:
 
 
 _fork = _Fork()
+_gateways_modules: list[str] = []
 
 
 def _block_signals() -> None:

@@ -21,12 +21,10 @@ class DownloadSpec:
     Attributes:
         load_uri: The model version.
         directory: The release's own directory, for the download and for temporary files.
-        log_level: As in the gateway.
     """
 
     load_uri: str
     directory: str
-    log_level: str
 
     def parts(self) -> list[bytes]:
         """As parts of a frame."""
@@ -45,7 +43,6 @@ class WorkerSpec:
     Attributes:
         path: Where the model lies.
         directory: The release's own directory, for temporary files.
-        log_level: As in the gateway.
         share: Whether to fork the workers, where that is safe, rather than be one.
         threads: Most BLAS and OpenMP threads of a worker, or None to leave what the user set.
         batching: The BATCHING setting: `auto`, `on` or `off`.
@@ -62,7 +59,6 @@ class WorkerSpec:
 
     path: str
     directory: str
-    log_level: str
     share: bool
     threads: int | None
     batching: str

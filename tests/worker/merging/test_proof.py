@@ -40,7 +40,6 @@ class Trying:
         spec = WorkerSpec(
             directory="",
             path=str(path),
-            log_level="info",
             share=False,
             threads=None,
             batching="auto",

@@ -32,7 +32,6 @@ class Worker:
         spec = WorkerSpec(
             path=str(path),
             directory=str(directory),
-            log_level="WARNING",
             share=False,
             threads=1,
             batching="off",

@@ -24,7 +24,6 @@ def rehearsal() -> Rehearse:
             "share": False,
             "directory": str(path),
             "path": str(path),
-            "log_level": "info",
             "threads": None,
             "batching": "auto",
             "merged_formats": None,
