@@ -304,7 +304,7 @@ class Dispatcher:
             else:
                 suspects.append(call)
         if self._retrials.offered:
-            self._retrials.add(suspects, by_itself=batch.size == 1)
+            self._retrials.add(suspects)
         else:
             self._ask_alone(suspects)
         self._note_emptiness()

@@ -34,18 +34,16 @@ class _Suspect:
 
     Attributes:
         digest: What it is known by.
-        proved: Whether it is the one at fault if nobody can ask it again: it was by itself when
-            its worker died.
         known: Whether it is remembered, and is given its trial of this minute.
-        needs_fresh: Whether a worker that has been asked before would prove nothing.
+        needs_fresh: Whether only a worker that has not been asked before is to have it: one has
+            died of it, or of what that had been asked before.
     """
 
-    __slots__ = ("call", "digest", "known", "needs_fresh", "proved", "timer")
+    __slots__ = ("call", "digest", "known", "needs_fresh", "timer")
 
-    def __init__(self, call: Call, digest: bytes, *, proved: bool, known: bool = False) -> None:
+    def __init__(self, call: Call, digest: bytes, *, known: bool = False) -> None:
         self.call = call
         self.digest = digest
-        self.proved = proved
         self.known = known
         self.needs_fresh = known
         self.timer: asyncio.TimerHandle | None = None
@@ -119,15 +117,11 @@ class Retrials:
         """Take suspects from now on."""
         self._start_spare = start_spare
 
-    def add(self, calls: list[Call], *, by_itself: bool) -> None:
+    def add(self, calls: list[Call]) -> None:
         """Ask calls again whose worker was lost, also those whose clients have gone: who posts a
-        killer and hangs up must not be able to go on with that.
-
-        Args:
-            by_itself: Whether the worker held nothing else.
-        """
+        killer and hangs up must not be able to go on with that."""
         for call in calls:
-            self._with_digest(call, partial(self._suspect, call, by_itself))
+            self._with_digest(call, partial(self._suspect, call))
 
     def screen(self, call: Call, submit: Callable[[Call], None]) -> None:
         """Refuse a call that is known, or ask it again if it is due, or `submit` it."""
@@ -139,7 +133,7 @@ class Retrials:
                 refuse(call, error)
                 self._on_change()
             else:
-                self._enqueue(_Suspect(call, digest, proved=True, known=True))
+                self._enqueue(_Suspect(call, digest, known=True))
 
         self._with_digest(call, decide)
 
@@ -188,8 +182,8 @@ class Retrials:
         if self._closed is None:
             then(digest)
 
-    def _suspect(self, call: Call, by_itself: bool, digest: bytes) -> None:
-        self._enqueue(_Suspect(call, digest, proved=by_itself))
+    def _suspect(self, call: Call, digest: bytes) -> None:
+        self._enqueue(_Suspect(call, digest))
 
     def _enqueue(self, suspect: _Suspect) -> None:
         """Let a suspect wait for a spare, or for those of the release that serves by now."""
@@ -199,7 +193,7 @@ class Retrials:
         elif self._successor is not None:
             self._successor._enqueue(suspect)
         elif self._start_spare is None:
-            self._without_spare(suspect)
+            self._do_without_spare([suspect])
         elif not suspect.known and (error := self._killers.refusal(suspect.digest)):
             refuse(call, error)
         elif not call.answer.done() or len(self._waiting) < self._most:
@@ -210,12 +204,12 @@ class Retrials:
             self._fill_slots()
         self._on_change()
 
-    def _without_spare(self, suspect: _Suspect) -> None:
-        if suspect.proved:
-            known = self._killers.refusal(suspect.digest)
-            refuse(suspect.call, known or WorkerDied("the model's process died"))
-        elif not suspect.call.answer.done():
-            self._ask_in_serving([suspect.call])
+    def _do_without_spare(self, suspects: list[_Suspect]) -> None:
+        for suspect in suspects:
+            if suspect.needs_fresh:
+                known = self._killers.refusal(suspect.digest)
+                refuse(suspect.call, known or WorkerDied("the model's process died"))
+        self._ask_in_serving([s.call for s in suspects if not s.call.answer.done()])
 
     def _too_late(self, suspect: _Suspect) -> None:
         self._take_out(suspect)
@@ -243,8 +237,7 @@ class Retrials:
                 await self._use_spare()
         except LoadFailed:
             # Where one can't be had now, each of them would wait for the same.
-            for suspect in self._take_all():
-                self._without_spare(suspect)
+            self._do_without_spare(self._take_all())
             self._on_change()
         finally:
             # At once, rather than when the loop comes to it: who comes now needs another.
@@ -316,7 +309,7 @@ class Retrials:
             refuse(call, WorkerDied("the model's process died"))
         else:
             # What was asked before may have been the reason.
-            suspect.proved = suspect.needs_fresh = True
+            suspect.needs_fresh = True
             self._enqueue(suspect)
         self._on_change()
 

@@ -427,3 +427,48 @@ async def test_workers_that_die_while_idle_are_replaced_without_a_pause_until_gi
         await log.wait_for("worker_exited", pid=pid)
     await log.wait_for("version_given_up")
     assert len(log.find("worker_exited", version="v2")) == 5
+
+
+def template_of(pid: int) -> psutil.Process:
+    """The process that a worker was forked from."""
+    parent = psutil.Process(pid).parent()
+    assert parent is not None
+    return parent
+
+
+async def test_without_a_template_what_a_lost_worker_held_is_asked_again_all_the_same(
+    start_gateway: StartGateway, obedient: Path, log: Log, tmp_path: Path
+) -> None:
+    gateway = await start_gateway(obedient)
+    pid = await worker_of(gateway)
+    gate = tmp_path / "gate"
+    (waits,) = submit(gateway, f"wait {gate}")
+    template_of(pid).kill()
+    os.kill(pid, signal.SIGKILL)
+    gate.touch()
+    assert await outcome(waits) == echo(f"wait {gate}")
+    # Once there is one again, killers are found as before.
+    await log.wait_for("template_replaced")
+    assert await ask(gateway, "exit") == ["WorkerDied"]
+    assert await ask(gateway, "exit") == ["WorkerDiedBefore"]
+
+
+async def test_where_workers_do_not_share_nothing_is_remembered(
+    start_gateway: StartGateway, obedient: Path, log: Log
+) -> None:
+    gateway = await start_gateway(obedient, share_model="off")
+    assert await ask(gateway, "exit", "good") == ["WorkerDied", echo("good")]
+    await log.wait_for("worker_replaced", count=2)
+    assert await ask(gateway, "exit") == ["WorkerDied"]
+
+
+async def test_with_several_workers_the_others_serve_on(
+    start_gateway: StartGateway, obedient: Path, log: Log, tmp_path: Path
+) -> None:
+    gateway = await start_gateway(obedient, workers=2)
+    answers = await ask(gateway, *[f"exit {number % 3}" for number in range(12)], "good")
+    assert answers.pop() == echo("good")
+    assert sorted(answers) == ["WorkerDied"] * 3 + ["WorkerDiedBefore"] * 9
+    assert [await ask(gateway, f"exit {number}") for number in range(3)] == [
+        ["WorkerDiedBefore"]
+    ] * 3
