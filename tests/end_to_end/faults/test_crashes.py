@@ -85,7 +85,7 @@ def test_a_request_that_kills_the_model_fails_alone(
     assert {one: a.json for one, a in answers.items()} == {one: echo(one) for one in neighbours}
     # With its batch, and again by itself.
     server.wait_for("worker_exited", since=mark, count=2, **fields)
-    replaced_by(server, mark, 2)
+    replaced_by(server, mark)
     assert server.predict(text("next")).json == echo("next")
 
 
