@@ -25,6 +25,9 @@ from server.settings import Settings
 from server.worker.frames import Answer
 
 MOST_SPARES = 2
+# The part of its time that a request gets first while others wait: most are soon answered, and need
+# not wait for the one that hangs.
+_BRIEF = 0.1
 # The digest of a larger body is taken beside the loop, which it would hold up.
 _LARGE_BODY = 64 * 1024
 
@@ -37,15 +40,18 @@ class _Suspect:
         known: Whether it is remembered, and is given its trial of this minute.
         needs_fresh: Whether only a worker that has not been asked before is to have it: one has
             died of it, or of what that had been asked before.
+        slow: Whether it goes behind the others, as it has used up the part of its time that it gets
+            while they wait.
     """
 
-    __slots__ = ("call", "digest", "known", "needs_fresh", "timer")
+    __slots__ = ("call", "digest", "known", "needs_fresh", "slow", "timer")
 
     def __init__(self, call: Call, digest: bytes, *, known: bool = False) -> None:
         self.call = call
         self.digest = digest
         self.known = known
         self.needs_fresh = known
+        self.slow = False
         self.timer: asyncio.TimerHandle | None = None
 
 
@@ -272,8 +278,8 @@ class Retrials:
         candidates = [suspect for suspect in self._open() if fresh or not suspect.needs_fresh]
         if not candidates:
             return None
-        # What is waited for, then what only a fresh one can settle.
-        suspect = min(candidates, key=lambda s: (s.call.answer.done(), not s.needs_fresh))
+        # What is waited for, what is soon done, and what only a fresh one can settle.
+        suspect = min(candidates, key=lambda s: (s.call.answer.done(), s.slow, not s.needs_fresh))
         self._take_out(suspect)
         return suspect
 
@@ -291,9 +297,10 @@ class Retrials:
     async def _try(self, spare: Spare, suspect: _Suspect) -> None:
         call = suspect.call
         fresh = spare.fresh
+        brief = not suspect.slow and bool(self._open())
         self._trying.append(suspect)
         try:
-            answer = await spare.ask(call, self._seconds)
+            answer = await spare.ask(call, self._seconds * (_BRIEF if brief else 1.0))
         finally:
             self._trying.remove(suspect)
         if isinstance(answer, Answer):
@@ -301,6 +308,9 @@ class Retrials:
             self._killers.forget(suspect.digest)
             if not call.answer.done():
                 call.answer.set_result((answer, self._label))
+        elif answer is Failure.HUNG and brief:
+            suspect.slow = True
+            self._enqueue(suspect)
         elif answer is Failure.HUNG:
             self._convict(call, suspect.digest, TimedOutBefore if spare.computing else None)
             refuse(call, PredictionTimeout("the model took too long over this request"))

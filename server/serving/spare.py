@@ -56,6 +56,7 @@ class Spare:
         # Set whenever it is done with a request, in whichever way.
         self._settled = asyncio.Event()
         self._gone = asyncio.Event()
+        self._killed = False
 
     async def start(self, start_spare: StartSpare) -> None:
         """Start it.
@@ -92,16 +93,18 @@ class Spare:
             failure = Failure.HUNG
             self.computing = stopwatch.computing(self._loop.time())
             log.warning("worker_hung", version=self._version, pid=self._worker.pid, requests=1)
+            self._killed = True
             self._worker.kill()
         return self._answer or failure
 
     async def stop(self) -> None:
         """End it, or wait until it has ended by itself or was killed."""
-        if self.alive:
-            assert self._worker is not None
-            await self._worker.stop()
-        else:
+        assert self._worker is not None
+        if self._killed or self._gone.is_set():
+            # Not stopped: its death is told of in the log.
             await self._gone.wait()
+        else:
+            await self._worker.stop()
 
     def _take_answers(self, _: WorkerProcess, answers: list[Answer]) -> None:
         if not self._asked or self._answer or [answer.place for answer in answers] != [0]:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -326,6 +327,18 @@ async def test_of_a_batch_the_one_that_computes_without_end_is_found(impatient: 
     assert await ask(impatient, "spin 2") == ["TimedOutBefore"]
 
 
+async def test_neighbours_of_those_that_hang_do_not_wait_until_they_have_had_their_time(
+    impatient: Gateway,
+) -> None:
+    await worker_of(impatient)
+    started = time.monotonic()
+    *hanging, good = submit(impatient, *[f"sleep {number}" for number in range(6)], "good")
+    assert await outcome(good) == echo("good")
+    # Half of one's time was spent with the batch; in two spares they all need three times that.
+    assert time.monotonic() - started < 2 * TIMEOUT
+    assert [await outcome(call) for call in hanging] == ["PredictionTimeout"] * 6
+
+
 async def test_one_that_waits_for_something_else_is_not_remembered(
     impatient: Gateway, tmp_path: Path
 ) -> None:
@@ -350,18 +363,26 @@ async def test_what_waits_for_a_spare_is_answered_before_the_server_stops(
 
 
 async def test_what_waits_for_a_spare_is_refused_if_the_server_can_t_wait(
-    start_gateway: StartGateway, obedient: Path, log: Log, pids: Path
+    start_gateway: StartGateway, obedient: Path, log: Log, tmp_path: Path
 ) -> None:
-    gateway = await start_gateway(obedient, drain_timeout_seconds=0.05)
+    gateway = await start_gateway(obedient, drain_timeout_seconds=0.2)
     pid = await worker_of(gateway)
-    calls = submit(gateway, "exit", *[f"good {number}" for number in range(4)])
-    await log.wait_for("worker_exited", pid=pid)
-    started = pids.read_text()
+    template = template_of(pid)
+    calls = submit(gateway, *[f"wait {tmp_path / str(number)}" for number in range(4)])
+    os.kill(pid, signal.SIGKILL)
+
+    async def some_are_asked() -> list[psutil.Process]:
+        return [child for child in template.children() if child.pid != pid]
+
+    spares = await eventually(some_are_asked, "there are spares")
     await gateway.deployment.close()
-    assert [await outcome(call) for call in calls] == ["NotServing"] * 5
-    assert log.find("drain_timed_out")[0]["unanswered"] == 5
-    for begun in pids.read_text().removeprefix(started).split():
-        assert not psutil.pid_exists(int(begun))
+    assert [await outcome(call) for call in calls] == ["NotServing"] * 4
+    assert log.find("drain_timed_out")[0]["unanswered"] == 4
+
+    async def have_ended() -> bool:
+        return not any(runs(spare.pid) for spare in spares)
+
+    await eventually(have_ended, "they have ended", 5.0)
 
 
 async def test_what_waits_for_a_spare_when_another_version_comes_is_asked_in_its_spares(
