@@ -203,12 +203,20 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def start_server(scratch: Path, registry: Registry) -> Iterator[StartServer]:
+def sharing() -> str:
+    """SHARE_MODEL of the servers that a test starts; tests to run both ways are parametrised by
+    it."""
+    return os.environ.get("SHARE_MODEL") or "auto"
+
+
+@pytest.fixture
+def start_server(scratch: Path, registry: Registry, sharing: str) -> Iterator[StartServer]:
     """Starts servers, and ends them after the test."""
     servers: list[Server] = []
 
     def start(model_uri: str, **environment: str) -> Server:
         environment.setdefault("MLFLOW_TRACKING_URI", registry.uri)
+        environment.setdefault("SHARE_MODEL", sharing)
         server = Server(scratch, MODEL_URI=model_uri, **environment)
         servers.append(server)
         return server

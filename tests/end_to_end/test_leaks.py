@@ -11,6 +11,8 @@ from tests.support.registry import Registry
 from tests.support.server import Server
 from tests.support.waiting import wait_until
 
+WORKERS = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -24,10 +26,10 @@ class Usage:
 
 def usage(server: Server) -> Usage:
     """Count what the server holds."""
-    gateway, environment = psutil.Process(server.pid), server.environment()
+    last = [psutil.Process(server.pid), *server.named("environment"), *server.named("lookup")]
     return Usage(
         processes=len(server.processes()),
-        files=gateway.num_fds() + environment.num_fds(),
+        files=sum(process.num_fds() for process in last),
         directories=len(server.release_directories()),
         temporary_files=sum(1 for _ in server.scratch.rglob("*")),
     )
@@ -39,14 +41,27 @@ def memory(server: Server) -> int:
 
 
 @pytest.mark.faults
-def test_fifty_swaps_leave_no_more_behind_than_five(
-    registry: Registry, model_name: str, saved: SavedModels, start_server: StartServer
+@pytest.mark.parametrize(
+    ("sharing", "early", "late"), [("auto", 20, 200), ("off", 10, 50)], ids=["shared", "not shared"]
+)
+def test_many_swaps_leave_no_more_behind_than_a_few(
+    registry: Registry,
+    model_name: str,
+    saved: SavedModels,
+    start_server: StartServer,
+    sharing: str,
+    early: int,
+    late: int,
 ) -> None:
     registry.create(model_name)
     for word in ("one", "two"):
         registry.add(model_name, saved.saying(word))
     registry.point(model_name, "production", "1")
-    server = start_server(f"models:/{model_name}@production", POLL_INTERVAL_SECONDS="0")
+    server = start_server(
+        f"models:/{model_name}@production",
+        POLL_INTERVAL_SECONDS="0",
+        WORKERS=str(WORKERS),
+    )
     server.wait_healthy()
     swaps = 0
 
@@ -61,13 +76,15 @@ def test_fifty_swaps_leave_no_more_behind_than_five(
             swaps += 1
         server.wait_for("release_retired", count=swaps, seconds=20)
 
-    swap(5)
-    # The gateway, the fork server, its resource tracker, the look-up process and a worker.
-    wait_until(lambda: usage(server).processes == 5, "retired workers have ended")
+    swap(early)
+    # The gateway, the environment, the look-up process, the workers, and what they share.
+    processes = 3 + WORKERS + (sharing == "auto")
+    wait_until(lambda: usage(server).processes == processes, "retired workers have ended")
     first, first_memory = usage(server), memory(server)
-    swap(50)
+    swap(late)
 
     # The pipe of a worker that has ended is read for a moment longer.
+    wait_until(lambda: usage(server).processes == processes, "retired workers have ended")
     wait_until(lambda: usage(server).files <= first.files, "files are closed", 10)
     last = usage(server)
     assert last == replace(first, files=last.files)

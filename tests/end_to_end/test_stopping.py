@@ -88,6 +88,7 @@ def test_requests_in_flight_are_answered_before_the_end(
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("sharing", ["auto", "off"])
 def test_a_prediction_that_hangs_does_not_keep_it_from_ending(
     registry: Registry, model_name: str, saved: SavedModels, start_server: StartServer
 ) -> None:
@@ -110,6 +111,7 @@ def test_a_prediction_that_hangs_does_not_keep_it_from_ending(
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("sharing", ["auto", "off"])
 def test_killed_it_leaves_no_process_and_the_next_one_removes_its_files(
     waiting: Server,
     registry: Registry,

@@ -1,5 +1,7 @@
 """A server that many tests share, each with versions of its own."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.models import SavedModels
@@ -43,3 +45,34 @@ class Live:
         mark = self.server.mark()
         self.promote(version)
         return self.server.wait_swapped(version, since=mark)
+
+
+@contextmanager
+def serving(
+    directory: Path,
+    registry: Registry,
+    saved: SavedModels,
+    name: str,
+    model: str | Path = "first",
+    **settings: str,
+) -> Iterator[Live]:
+    """A server of a new registered model, until the block ends.
+
+    Args:
+        directory: The server's scratch directory.
+        registry: Where the model is registered.
+        saved: Where versions come from.
+        name: What to register it as.
+        model: The first version.
+        settings: The server's, besides the model; by default it reaches the registry directly.
+    """
+    registry.create(name)
+    path = saved.saying(model) if isinstance(model, str) else model
+    registry.promote(name, registry.add(name, path))
+    settings.setdefault("MLFLOW_TRACKING_URI", registry.uri)
+    server = Server(directory, MODEL_URI=f"models:/{name}/Production", **settings)
+    try:
+        server.wait_healthy()
+        yield Live(server, registry, name, saved)
+    finally:
+        server.close()

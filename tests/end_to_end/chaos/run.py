@@ -29,7 +29,13 @@ class Outcome(NamedTuple):
 
 
 def run(
-    directory: Path, seed: int, seconds: float, *, kills: bool, database: Path | None = None
+    directory: Path,
+    seed: int,
+    seconds: float,
+    *,
+    kills: bool,
+    database: Path | None = None,
+    **settings: str,
 ) -> Outcome:
     """Put a stack through chaos under constant load.
 
@@ -37,10 +43,11 @@ def run(
         directory: For everything that is written.
         seed: Determines the schedule.
         seconds: How long the schedule goes on.
-        kills: Whether workers are killed.
+        kills: Whether processes of the server are killed.
         database: An MLflow database to begin with; it is left as it is.
+        settings: More settings of the server.
     """
-    stack = Stack(directory, database)
+    stack = Stack(directory, database, **settings)
     problems: list[str] = []
     try:
         before = _resources(stack.server)
@@ -64,7 +71,7 @@ async def _chaos(
         final = await asyncio.to_thread(schedule.run, seconds)
         unsettled = await _settle(stack.server, crowd, final)
     events = list(stack.server.events)
-    story = Story(crowd.by_client, events, stack.promotions, schedule.kills, final)
+    story = Story(crowd.by_client, events, stack.promotions, schedule.kills, schedule.losses, final)
     return story, schedule, unsettled
 
 

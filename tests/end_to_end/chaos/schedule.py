@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from tests.end_to_end.faults.proxy import Cut, Delay, Drop, Fault, Garble, Proxy, http
 from tests.support.models import SavedModels
 from tests.support.registry import HttpRegistry
@@ -102,12 +104,18 @@ class Schedule:
     Args:
         stack: What it happens to.
         seed: Determines what happens and when.
-        kills: Whether workers are killed.
+        kills: Whether processes of the server are killed.
+
+    Attributes:
+        done: What it has done so far, in words.
+        kills: When workers were killed (seconds, monotonic).
+        losses: When processes were killed that workers are forked from.
     """
 
     def __init__(self, stack: Stack, seed: int, *, kills: bool) -> None:
         self.done: list[str] = []
         self.kills: list[float] = []
+        self.losses: list[float] = []
         self._stack = stack
         self._chance = random.Random(seed)  # noqa: S311
         self._away: threading.Thread | None = None
@@ -120,7 +128,11 @@ class Schedule:
             (1, self._outage),
         ]
         if kills:
-            actions.append((3, self._kill))
+            actions += [
+                (3, self._kill_worker),
+                (1, self._kill_environment),
+                (1, self._kill_templates),
+            ]
         self._weights = [weight for weight, _ in actions]
         self._actions = [action for _, action in actions]
 
@@ -176,7 +188,7 @@ class Schedule:
         self._stack.proxy.heal()
         return "heal"
 
-    def _kill(self) -> str | None:
+    def _kill_worker(self) -> str | None:
         now = time.monotonic()
         if sum(moment > now - 60 for moment in self.kills) >= _MOST_KILLS_A_MINUTE:
             return None
@@ -185,6 +197,20 @@ class Schedule:
                 os.kill(pid, signal.SIGKILL)
                 self.kills.append(now)
         return "kill a worker"
+
+    def _kill_environment(self) -> str | None:
+        return self._kill_all("environment")
+
+    def _kill_templates(self) -> str | None:
+        return self._kill_all("template")
+
+    def _kill_all(self, name: str) -> str | None:
+        processes = self._stack.server.named(name)
+        for process in processes:
+            self.losses.append(time.monotonic())
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        return f"kill {len(processes)} of {name}" if processes else None
 
     def _outage(self) -> str | None:
         if self._away is not None:

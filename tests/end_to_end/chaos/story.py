@@ -16,6 +16,8 @@ SLACK = 0.5
 _DOCUMENTED = (500, 503, 504)
 # What a killed worker held is asked again, and another one has to load first.
 _SECONDS_AFTER_A_KILL = 10.0
+# How long a version loads at most, and may be refused as the process that loaded it was killed.
+_SECONDS_OF_A_LOAD = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Story:
         events: The log.
         promotions: What was put into Production, and when.
         kills: When workers were killed (seconds, monotonic).
+        losses: When processes were killed that workers are forked from.
         final: The version in Production at the end.
     """
 
@@ -34,6 +37,7 @@ class Story:
     events: list[Event]
     promotions: list[Promotion]
     kills: list[float]
+    losses: list[float]
     final: str
 
     def problems(self) -> list[str]:
@@ -64,6 +68,7 @@ class Story:
                 f"{len(samples)} requests, {failed} failed",
                 f"latency: p99 {p99 * 1000:.0f} ms, longest {longest * 1000:.0f} ms",
                 f"{len(self.promotions)} promotions, {len(self.kills)} workers killed",
+                f"{len(self.losses)} processes killed that workers come from",
                 ", ".join(f"{events[name]} {name}" for name in names),
             ]
         )
@@ -72,6 +77,7 @@ class Story:
         """The log's lines, each after the second in which it was written, and the kills."""
         lines = [(event.read_at, json.dumps(event.fields)) for event in self.events]
         lines += [(moment, "a worker is killed") for moment in self.kills]
+        lines += [(moment, "what workers come from is killed") for moment in self.losses]
         return "".join(f"{self._at(moment)} {line}\n" for moment, line in sorted(lines))
 
     def _at(self, moment: float) -> str:
@@ -175,10 +181,17 @@ class Story:
         for event in self.events:
             if event["event"] in ("swap_crashed", "request_crashed", "version_given_up"):
                 yield f"the log says {event.fields}"
-            # That its artifacts could not be fetched is the only excuse for a good version.
+            # That its artifacts could not be fetched is an excuse for a good version, and that the
+            # process that loaded it was killed.
             if (
                 event["event"] == "reload_failed"
                 and event["failed_version"] in good
                 and event["phase"] != "download"
+                and not self._follows_a_loss(event)
             ):
                 yield f"a good version was refused: {event.fields}"
+
+    def _follows_a_loss(self, event: Event) -> bool:
+        return any(
+            loss - SLACK <= event.read_at < loss + _SECONDS_OF_A_LOAD for loss in self.losses
+        )

@@ -57,6 +57,7 @@ GOOD = Story(
     ],
     promotions=[Promotion("1", -2, -1), Promotion("2", 9, 9.1), Promotion("1", 19, 19.1)],
     kills=[],
+    losses=[],
     final="1",
 )
 
@@ -99,6 +100,14 @@ def test_a_rollback_without_a_failure_is_no_problem() -> None:
 )
 def test_what_does_not_fit_is_told(story: Story, says: str) -> None:
     assert any(says in problem for problem in story.problems()), story.problems()
+
+
+def test_a_load_that_was_killed_is_no_problem_and_excuses_no_failed_request() -> None:
+    refused = event(30, "reload_failed", failed_version="v2", phase="load")
+    lost = replace(GOOD, losses=[29.0], events=[*GOOD.events, refused])
+    assert lost.problems() == []
+    assert replace(lost, losses=[5.0]).problems() != []
+    assert replace(lost, clients=[[failure(29)]]).problems() != []
 
 
 def test_right_after_a_kill_a_documented_failure_is_no_problem() -> None:

@@ -1,68 +1,56 @@
 """Servers that the tests of faults share, each with limits small enough to be met."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 
 import pytest
 
 from tests.end_to_end.faults.proxy import Proxy
-from tests.support.live import Live
+from tests.support.live import Live, serving
 from tests.support.models import SavedModels
 from tests.support.registry import Registry
-from tests.support.server import Server
 from tests.support.tracking import TrackingServer
 
 LOAD_TIMEOUT = 7.0
 IMPATIENCE = 3.0
 
-
-def _live(
-    directory: Path, registry: Registry, saved: SavedModels, name: str, **settings: str
-) -> Live:
-    registry.create(name)
-    registry.promote(name, registry.add(name, saved.saying("first")))
-    server = Server(
-        directory,
-        MODEL_URI=f"models:/{name}/Production",
-        MLFLOW_TRACKING_URI=registry.uri,
-        DRAIN_TIMEOUT_SECONDS="3",
-        **settings,
-    )
-    server.wait_healthy()
-    return Live(server, registry, name, saved)
+_LIMITS = {
+    "patient": {
+        "REQUEST_TIMEOUT_SECONDS": "30",
+        "LOAD_TIMEOUT_SECONDS": str(LOAD_TIMEOUT),
+    },
+    "impatient": {"REQUEST_TIMEOUT_SECONDS": str(IMPATIENCE)},
+}
 
 
 @pytest.fixture(scope="package")
-def patient(
+def start_once(
     tmp_path_factory: pytest.TempPathFactory, registry: Registry, saved: SavedModels
-) -> Iterator[Live]:
+) -> Iterator[Callable[[str, str], Live]]:
+    """Starts the server of that name with that SHARE_MODEL, unless it runs already."""
+    with ExitStack() as servers:
+
+        @cache
+        def start(name: str, sharing: str) -> Live:
+            directory = tmp_path_factory.mktemp(name)
+            limits = {"DRAIN_TIMEOUT_SECONDS": "3", "SHARE_MODEL": sharing, **_LIMITS[name]}
+            live = serving(directory, registry, saved, f"{name}-{sharing}", **limits)
+            return servers.enter_context(live)
+
+        yield start
+
+
+@pytest.fixture
+def patient(start_once: Callable[[str, str], Live], sharing: str) -> Live:
     """A server that gives requests time, but little to a load."""
-    live = _live(
-        tmp_path_factory.mktemp("patient"),
-        registry,
-        saved,
-        "patient",
-        REQUEST_TIMEOUT_SECONDS="30",
-        LOAD_TIMEOUT_SECONDS=str(LOAD_TIMEOUT),
-    )
-    yield live
-    live.server.close()
+    return start_once("patient", sharing)
 
 
-@pytest.fixture(scope="package")
-def impatient(
-    tmp_path_factory: pytest.TempPathFactory, registry: Registry, saved: SavedModels
-) -> Iterator[Live]:
+@pytest.fixture
+def impatient(start_once: Callable[[str, str], Live], sharing: str) -> Live:
     """A server that gives a prediction little time."""
-    live = _live(
-        tmp_path_factory.mktemp("impatient"),
-        registry,
-        saved,
-        "impatient",
-        REQUEST_TIMEOUT_SECONDS=str(IMPATIENCE),
-    )
-    yield live
-    live.server.close()
+    return start_once("impatient", sharing)
 
 
 @pytest.fixture(scope="package")

@@ -22,6 +22,8 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.faults
 
+both_ways = pytest.mark.parametrize("sharing", ["auto", "off"])
+
 
 def replaced_by(server: Server, mark: int, count: int = 1) -> int:
     """Wait until so many workers have been replaced since the mark; the last one's process id."""
@@ -41,6 +43,7 @@ def working(server: Server) -> list[int]:
     return [w["pid"] for w in server.info()["workers"] if w["state"] in ("idle", "busy")]
 
 
+@both_ways
 async def test_no_request_fails_when_the_worker_is_killed(patient: Live) -> None:
     server = patient.server
     version = await asyncio.to_thread(patient.serve, obedient(patient.saved))
@@ -59,6 +62,7 @@ async def test_no_request_fails_when_the_worker_is_killed(patient: Live) -> None
     assert [(e["version"], e["signal"]) for e in exits] == [(f"v{version}", "SIGKILL")] * 2
 
 
+@both_ways
 @pytest.mark.parametrize(
     ("killer", "fields"),
     [
@@ -89,6 +93,7 @@ def test_a_request_that_kills_the_model_fails_alone(
     assert server.predict(text("next")).json == echo("next")
 
 
+@pytest.mark.parametrize("sharing", ["off"])
 def test_while_no_worker_lives_requests_wait_and_health_says_so(patient: Live) -> None:
     server = patient.server
     patient.serve(obedient(patient.saved))
@@ -128,6 +133,7 @@ def serve_one_that_loses_its_worker(patient: Live) -> None:
     wait_until(lambda: working(patient.server), "it is replaced")
 
 
+@both_ways
 def test_a_version_whose_workers_died_is_not_gone_back_to(patient: Live) -> None:
     server = patient.server
     sound = patient.serve("sound")
@@ -142,6 +148,7 @@ def test_a_version_whose_workers_died_is_not_gone_back_to(patient: Live) -> None
     server.wait_swapped(sound, since=mark, trigger="fallback")
 
 
+@both_ways
 def test_no_version_goes_back_to_itself(patient: Live) -> None:
     server = patient.server
     first = patient.serve("first")
@@ -156,6 +163,7 @@ def test_no_version_goes_back_to_itself(patient: Live) -> None:
     assert server.predict(text("hello")).json == {"predictions": ["first"]}
 
 
+@both_ways
 def test_a_version_whose_workers_keep_dying_is_given_up(patient: Live) -> None:
     server = patient.server
     good = patient.serve("good")

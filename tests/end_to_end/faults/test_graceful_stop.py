@@ -15,7 +15,7 @@ from tests.support.registry import Registry
 from tests.support.server import ended
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.parametrize("sharing", ["auto", "off"])]
 
 
 def test_during_the_grace_period_health_is_off_and_requests_are_served(

@@ -17,7 +17,7 @@ from tests.support.live import Live
 from tests.support.server import ended
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.parametrize("sharing", ["auto", "off"])]
 
 
 def test_a_prediction_that_hangs_gets_504_and_its_neighbours_are_answered(

@@ -16,7 +16,7 @@ from tests.support.live import Live
 from tests.support.server import Server, ended
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.parametrize("sharing", ["auto", "off"])]
 
 MEBIBYTE = 1024 * 1024
 

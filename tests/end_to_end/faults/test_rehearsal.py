@@ -12,7 +12,7 @@ from tests.support.live import Live
 from tests.support.models import TEXT_SIGNATURE
 from tests.support.server import Server
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.parametrize("sharing", ["auto", "off"])]
 
 # Stands in every request; no line of the log may hold it.
 PRIVATE = "4929-1234-5678"

@@ -1,0 +1,174 @@
+"""The environment process or a template is stopped or killed, at any step of a swap: predictions
+go on, and so do swaps."""
+
+import asyncio
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import psutil
+import pytest
+
+from tests.end_to_end.faults.gates import Gates
+from tests.end_to_end.faults.models import text
+from tests.end_to_end.faults.proxy import Delay, Proxy
+from tests.support.live import Live, serving
+from tests.support.load import load
+from tests.support.models import SavedModels
+from tests.support.registry import HttpRegistry
+from tests.support.server import Server, ended
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.faults
+
+WORKERS = 2
+CLIENTS = 4
+LOAD_TIMEOUT = 6.0
+# A process that does not answer a request to fork is killed after five seconds, and the start of
+# another one takes some.
+MOST_SECONDS = LOAD_TIMEOUT + 5 + 5
+STEPS = ["idle", "download", "load", "rehearsal", "fork"]
+
+
+@pytest.fixture(scope="module")
+def gates(tmp_path_factory: pytest.TempPathFactory) -> Gates:
+    """Where swaps can be held up."""
+    return Gates(tmp_path_factory.mktemp("gates"))
+
+
+@pytest.fixture(scope="module")
+def live(
+    tmp_path_factory: pytest.TempPathFactory,
+    proxy: Proxy,
+    http_registry: HttpRegistry,
+    saved: SavedModels,
+    gates: Gates,
+) -> Iterator[Live]:
+    """A server that downloads its model through the proxy."""
+    with serving(
+        tmp_path_factory.mktemp("lost"),
+        http_registry,
+        saved,
+        "lost",
+        gates.model(saved),
+        MLFLOW_TRACKING_URI=proxy.url,
+        WORKERS=str(WORKERS),
+        LOAD_TIMEOUT_SECONDS=str(LOAD_TIMEOUT),
+        DRAIN_TIMEOUT_SECONDS="3",
+    ) as live:
+        yield live
+
+
+def hit(server: Server, name: str, number: signal.Signals) -> list[psutil.Process]:
+    """Send a signal to all processes of this name, and return them once it has come."""
+    processes = server.named(name)
+    assert processes != []
+    for process in processes:
+        process.send_signal(number)
+    stopped = {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}
+    wait_until(
+        lambda: all(ended([p]) or p.status() in stopped for p in processes), f"{name} got {number}"
+    )
+    return processes
+
+
+def processes(server: Server) -> Counter[str]:
+    """How many processes of each name run below the server."""
+    names = ("environment", "lookup", "download", "template", "worker")
+    return +Counter({name: len(server.named(name)) for name in names})
+
+
+def wait_in_order(server: Server) -> None:
+    """Wait until there are the processes that there should be, each able to run."""
+    expected = {"environment": 1, "lookup": 1, "template": 1, "worker": WORKERS}
+    wait_until(lambda: server.reload().status == 200, "a reload works", 2 * MOST_SECONDS)
+    try:
+        wait_until(lambda: processes(server) == expected, "each is there", 15)
+    except AssertionError:
+        assert processes(server) == expected
+    assert [p for p in server.processes() if p.status() == psutil.STATUS_STOPPED] == []
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+@pytest.mark.parametrize("name", ["environment", "template"])
+async def test_predictions_go_on_and_so_do_swaps(
+    live: Live, gates: Gates, healed: Proxy, name: str, number: signal.Signals, step: str
+) -> None:
+    server = live.server
+    await asyncio.to_thread(wait_in_order, server)
+    mark = server.mark()
+    async with load(server.url, text("hello"), clients=CLIENTS) as clients:
+        await clients.answered(2 * CLIENTS)
+        with ExitStack() as held_up, ThreadPoolExecutor(1) as pool:
+            if step == "download":
+                healed.suffer(Delay(1.0), only=b"/mlflow-artifacts/")
+            elif step != "idle":
+                held_up.enter_context(gates.closed(step))
+            started = time.monotonic()
+            call = None if step == "idle" else pool.submit(server.reload)
+            if step == "download":
+                await asyncio.to_thread(wait_until, lambda: server.named("download"), "downloads")
+            elif step != "idle":
+                await asyncio.to_thread(gates.wait_reached, step)
+            lost = await asyncio.to_thread(hit, server, name, number)
+            await clients.answered(2 * CLIENTS)
+            held_up.close()
+            answer = await asyncio.wrap_future(call or pool.submit(server.reload))
+        took = time.monotonic() - started
+        healed.heal()
+        await asyncio.to_thread(wait_in_order, server)
+        await clients.answered(2 * CLIENTS)
+
+    print(f"{name} {number.name} at {step}: {answer.status} after {took:.1f} s: {answer.json}")
+    assert took < MOST_SECONDS
+    assert clients.failures == []
+    assert max(s.done - s.sent for s in clients.samples) < 3
+    if number is signal.SIGKILL and (name == "environment" or step in ("idle", "download")):
+        # What it had started lives on, and another one is started for what comes next.
+        assert answer.status == 200, answer.json
+    assert answer.status in (200, 500, 503)
+    assert ended(lost)
+    assert server.find("swap_crashed", mark) == []
+    assert server.find("version_given_up", mark) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+@pytest.mark.parametrize("names", [["environment"], ["template"], ["environment", "template"]])
+async def test_a_worker_killed_without_them_is_replaced(
+    live: Live, names: list[str], number: signal.Signals
+) -> None:
+    server = live.server
+    await asyncio.to_thread(wait_in_order, server)
+    mark = server.mark()
+    async with load(server.url, text("hello"), clients=CLIENTS) as clients:
+        await clients.answered(2 * CLIENTS)
+        for name in names:
+            await asyncio.to_thread(hit, server, name, number)
+        before = await asyncio.to_thread(server.worker_pids)
+        os.kill(before[0], signal.SIGKILL)
+        await asyncio.to_thread(
+            server.wait_for, "worker_replaced", MOST_SECONDS, since=mark, old_pid=before[0]
+        )
+        await clients.answered(2 * CLIENTS)
+        await asyncio.to_thread(wait_in_order, server)
+    assert clients.failures == []
+
+
+def test_without_environment_and_look_up_the_registry_is_asked_again(live: Live) -> None:
+    server = live.server
+    wait_in_order(server)
+    for name in ("environment", "lookup"):
+        hit(server, name, signal.SIGKILL)
+    mark = server.mark()
+    version = live.add("another")
+    live.promote(version)
+    server.wait_swapped(version, since=mark)
+    assert server.predict(text("hello")).json == {"predictions": ["another"]}
+    live.promote("1")
+    server.wait_swapped("1", since=mark)
+    wait_in_order(server)

@@ -1,0 +1,135 @@
+"""Models that answer with random numbers: workers that share one do not repeat one another, and
+one that is seeded by the model answers as it does in a worker that has loaded it for itself."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.end_to_end.faults.models import text
+from tests.support.live import Live, serving
+from tests.support.models import SavedModels
+from tests.support.registry import Registry
+from tests.support.server import Server
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.faults
+
+WORKERS = 2
+DRAWS = 5
+# A request of the version before that is asked again draws numbers, too.
+SETTINGS = {"WORKERS": str(WORKERS), "REHEARSAL_REQUESTS": "0"}
+
+# Where a model's numbers come from, and what the model does to seed it.
+SOURCES = {
+    "random": "random.random()",
+    "random.SystemRandom": "random.SystemRandom().random()",
+    "a random.Random made while loading": "self.own.random()",
+    "numpy.random": "numpy.random.random()",
+    "a numpy generator made while loading": "self.generator.random()",
+    "a numpy state made while loading": "self.state.random()",
+    "uuid": "uuid.uuid4().hex",
+    "secrets": "secrets.token_hex()",
+}
+SEEDED = {
+    "random": ("random.seed(7)", "random.random()"),
+    "a random.Random": ("self.own = random.Random(7)", "self.own.random()"),
+    "numpy.random": ("numpy.random.seed(7)", "numpy.random.random()"),
+    "a numpy generator": (
+        "self.generator = numpy.random.default_rng(7)",
+        "self.generator.random()",
+    ),
+    "a numpy state": ("self.state = numpy.random.RandomState(7)", "self.state.random()"),
+    "both, and it draws": (
+        "random.seed(7); numpy.random.seed(7); random.random(); numpy.random.random()",
+        "random.random() + numpy.random.random()",
+    ),
+}
+_PREAMBLE = "import os, random, secrets, uuid\nimport numpy"
+_MAKES_ALL = """
+    self.own = random.Random()
+    self.generator = numpy.random.default_rng()
+    self.state = numpy.random.RandomState()
+"""
+
+
+@pytest.fixture(scope="module")
+def together(
+    tmp_path_factory: pytest.TempPathFactory, registry: Registry, saved: SavedModels
+) -> Iterator[Live]:
+    """A server whose workers share the model."""
+    directory = tmp_path_factory.mktemp("together")
+    with serving(directory, registry, saved, "together", **SETTINGS) as live:
+        yield live
+
+
+@pytest.fixture(scope="module")
+def alone(
+    tmp_path_factory: pytest.TempPathFactory, registry: Registry, saved: SavedModels
+) -> Iterator[Live]:
+    """A server each of whose workers loads the model."""
+    directory = tmp_path_factory.mktemp("alone")
+    with serving(directory, registry, saved, "alone", SHARE_MODEL="off", **SETTINGS) as live:
+        yield live
+
+
+def serve(live: Live, load: str, draw: str) -> None:
+    """Have a model serve that answers each request with its process id and a number."""
+    predict = f"return [f'{{os.getpid()}} {{{draw}}}' for _ in model_input.text]"
+    live.serve(live.saved.save(predict, load=load, preamble=_PREAMBLE))
+
+
+def drawn(server: Server) -> dict[int, list[str]]:
+    """The first numbers that each worker answers with, by its process id."""
+    wait_until(lambda: len(working(server)) == WORKERS, "the workers are there")
+    numbers: dict[int, list[str]] = {pid: [] for pid in working(server)}
+
+    def ask() -> bool:
+        (answer,) = server.predict(text("draw")).json["predictions"]
+        pid, number = answer.split()
+        numbers[int(pid)].append(number)
+        return all(len(drawn) >= DRAWS for drawn in numbers.values())
+
+    wait_until(ask, "each worker has answered")
+    return {pid: drawn[:DRAWS] for pid, drawn in numbers.items()}
+
+
+def working(server: Server) -> set[int]:
+    """The process ids of the workers that can answer."""
+    return {w["pid"] for w in server.info()["workers"] if w["state"] in ("idle", "busy")}
+
+
+def drawn_by_one_more(server: Server) -> list[str]:
+    """Kill a worker, and return the first numbers of the one that comes in its place."""
+    before = working(server)
+    os.kill(min(before), signal.SIGKILL)
+    wait_until(lambda: len(working(server) - before) == 1, "it is replaced")
+    (new,) = working(server) - before
+    return drawn(server)[new]
+
+
+@pytest.mark.parametrize("draw", SOURCES.values(), ids=SOURCES.keys())
+def test_workers_do_not_repeat_one_another(together: Live, draw: str) -> None:
+    serve(together, _MAKES_ALL, draw)
+    assert together.server.info()["workers_share"] is True
+
+    first = [number for numbers in drawn(together.server).values() for number in numbers]
+    later = [number for _ in range(2) for number in drawn_by_one_more(together.server)]
+
+    assert len(set(first + later)) == len(first) + len(later)
+
+
+@pytest.mark.parametrize(("seed", "draw"), SEEDED.values(), ids=SEEDED.keys())
+def test_a_model_that_seeds_itself_answers_as_it_does_unshared(
+    together: Live, alone: Live, seed: str, draw: str
+) -> None:
+    serve(alone, seed, draw)
+    serve(together, seed, draw)
+    assert together.server.info()["workers_share"] is True
+
+    expected = drawn(alone.server)
+    found = drawn(together.server)
+    assert len(expected) == len(found) == WORKERS
+    assert {tuple(numbers) for numbers in found.values()} == set(map(tuple, expected.values()))
+    assert drawn_by_one_more(together.server) == drawn_by_one_more(alone.server)

@@ -1,0 +1,146 @@
+"""Which models are shared among the workers, and that the others are served as well."""
+
+import os
+import re
+import signal
+import textwrap
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow.sklearn
+import pandas as pd
+import pytest
+
+from tests.end_to_end.faults.loads import ALONE, TOGETHER, Model
+from tests.end_to_end.faults.models import text
+from tests.support.live import Live, serving
+from tests.support.models import SavedModels
+from tests.support.registry import Registry
+from tests.support.server import Server
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.faults
+
+WORKERS = 2
+
+
+@pytest.fixture(scope="module")
+def live(
+    tmp_path_factory: pytest.TempPathFactory, registry: Registry, saved: SavedModels
+) -> Iterator[Live]:
+    """A server of several workers."""
+    directory = tmp_path_factory.mktemp("sharing")
+    # The versions are asked different things.
+    settings = {"WORKERS": str(WORKERS), "REHEARSAL_REQUESTS": "0"}
+    with serving(directory, registry, saved, "sharing", **settings) as live:
+        yield live
+
+
+def working(server: Server) -> set[int]:
+    """The process ids of the workers that can answer."""
+    return {w["pid"] for w in server.info()["workers"] if w["state"] in ("idle", "busy")}
+
+
+def serve(live: Live, model: Model) -> None:
+    """Have it serve, and see that it answers."""
+    predict = f"{textwrap.dedent(model.predict)}\nreturn ['done'] * len(model_input)"
+    live.serve(live.saved.save(predict, load=model.load))
+    assert_serves(live.server)
+
+
+def assert_serves(server: Server) -> None:
+    """It answers, as often as it is asked."""
+    for request in ("now", "now", "then", "then"):
+        answer = server.predict(text(request))
+        assert (answer.status, answer.json) == (200, {"predictions": ["done"]})
+
+
+def assert_replaces(server: Server) -> None:
+    """Kill a worker: another one comes, and answers."""
+    wait_until(lambda: len(working(server)) == WORKERS, "all workers are there")
+    before, mark = working(server), server.mark()
+    lost = min(before)
+    os.kill(lost, signal.SIGKILL)
+    wait_until(lambda: len(working(server) - {lost}) == WORKERS, "it is replaced")
+    assert server.wait_for("worker_replaced", since=mark)["old_pid"] == lost
+    assert_serves(server)
+
+
+@pytest.mark.parametrize("model", ALONE.values(), ids=ALONE.keys())
+def test_a_model_that_can_not_be_shared_is_served_and_says_why(live: Live, model: Model) -> None:
+    server, mark = live.server, live.server.mark()
+
+    serve(live, model)
+
+    info, swap = server.info(), server.find("model_swapped", mark)[-1]
+    assert info["workers_share"] is False
+    assert re.search(model.says, info["workers_share_reason"]), info["workers_share_reason"]
+    assert "/" not in info["workers_share_reason"]
+    assert swap["workers_share"] is False
+    assert swap["workers_share_reason"] == info["workers_share_reason"]
+    assert len(working(server)) == WORKERS
+    wait_until(lambda: not server.named("template"), "no template is kept")
+    assert_replaces(server)
+
+
+@pytest.mark.parametrize("model", TOGETHER.values(), ids=TOGETHER.keys())
+def test_a_model_that_can_be_shared_is(live: Live, model: Model) -> None:
+    server, mark = live.server, live.server.mark()
+
+    serve(live, model)
+
+    info, swap = server.info(), server.find("model_swapped", mark)[-1]
+    assert (info["workers_share"], info["workers_share_reason"]) == (True, None)
+    assert swap["workers_share"] is True
+    assert "workers_share_reason" not in swap
+    wait_until(lambda: len(server.named("template")) == 1, "the one before has ended")
+    assert_replaces(server)
+
+
+def test_a_model_of_scikit_learn_is_shared(live: Live, tmp_path: Path) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    table = pd.DataFrame({"amount": [1.0, 2.0, 3.0, 4.0]})
+    model = LogisticRegression().fit(table, [0, 0, 1, 1])
+    with warnings.catch_warnings(action="ignore"):
+        mlflow.sklearn.save_model(model, str(tmp_path / "model"), input_example=table)
+    live.serve(tmp_path / "model")
+
+    assert live.server.info()["workers_share"] is True
+    answer = live.server.predict({"inputs": {"amount": [1.0, 4.0]}})
+    assert answer.json == {"predictions": [0, 1]}
+
+
+def test_what_a_shared_model_keeps_on_disk_outlives_its_workers(live: Live) -> None:
+    keeps = Model(
+        """
+        import pathlib, tempfile
+        self.directory = tempfile.TemporaryDirectory()
+        self.path = pathlib.Path(self.directory.name) / "words"
+        self.path.write_text("done")
+        """,
+        """
+        import os
+        assert self.path.read_text() == "done"
+        if model_input.text[0] == "leave":
+            os._exit(0)
+        """,
+    )
+    serve(live, keeps)
+    assert live.server.info()["workers_share"] is True
+    # A spare worker is asked that, and another one that is good: it ends in good order.
+    assert live.server.predict(text("leave")).status == 500
+    assert_replaces(live.server)
+
+
+def test_by_the_setting_nothing_is_shared(
+    tmp_path_factory: pytest.TempPathFactory, registry: Registry, saved: SavedModels
+) -> None:
+    directory = tmp_path_factory.mktemp("off")
+    with serving(directory, registry, saved, "not-shared", SHARE_MODEL="off", WORKERS="2") as live:
+        info = live.server.info()
+        assert info["workers_share"] is False
+        assert "SHARE_MODEL" in info["workers_share_reason"]
+        assert live.server.named("template") == []
+        assert len(working(live.server)) == WORKERS
