@@ -57,10 +57,12 @@ def live(
 ) -> Iterator[Live]:
     """A server of that model."""
     directory = tmp_path_factory.mktemp("killers")
-    timeout = str(REQUEST_TIMEOUT)
-    with serving(
-        directory, registry, saved, "killers", model, REQUEST_TIMEOUT_SECONDS=timeout
-    ) as live:
+    settings = {
+        "REQUEST_TIMEOUT_SECONDS": str(REQUEST_TIMEOUT),
+        # What ends one version another one answers, and would be rehearsed with.
+        "REHEARSAL_REQUESTS": "0",
+    }
+    with serving(directory, registry, saved, "killers", model, **settings) as live:
         yield live
 
 

@@ -69,11 +69,10 @@ def workers_after(server: Server, *gone: int) -> list[int]:
     return wait_until(found, "the workers are replaced")
 
 
-def template_of(server: Server, *gone: psutil.Process) -> psutil.Process:
-    """Wait until the serving release has a template, another one than those."""
-    (template,) = wait_until(
-        lambda: [p for p in server.named("template") if p not in gone], "there is a template"
-    )
+def kill_template(server: Server) -> psutil.Process:
+    """Kill the serving release's template."""
+    (template,) = wait_until(lambda: server.named("template"), "there is a template")
+    template.kill()
     return template
 
 
@@ -94,57 +93,46 @@ async def test_while_a_worker_is_replaced_nobody_waits_for_a_load(slow: Live) ->
     print(f"kept waiting by a kill: {[round(seconds * 1000) for seconds in longest]} ms")
     assert clients.failures == []
     assert max(longest) < AT_ONCE_SECONDS
-    assert clients.answers_of("1") == {b'{"predictions": ["loaded"]}'}
+    assert clients.answers_of("1") == {b'{"predictions":["loaded"]}'}
     assert [e["signal"] for e in server.find("worker_exited", mark)] == ["SIGKILL"] * 4
     assert server.find("version_given_up", mark) == []
 
 
 async def test_without_its_template_the_workers_serve_on_until_there_is_another(slow: Live) -> None:
-    server = slow.server
+    server, mark = slow.server, slow.server.mark()
     before = await asyncio.to_thread(server.worker_pids)
     async with load(server.url, TEXT_REQUEST, clients=CLIENTS) as clients:
         await clients.answered(2 * CLIENTS)
-        template = await asyncio.to_thread(template_of, server)
-        killed = Killed.now(template.pid)
-        # It loads for seconds; meanwhile the requests of some thousand clients are answered.
-        following = await asyncio.to_thread(template_of, server, template)
+        killed = Killed.now()
+        template = await asyncio.to_thread(kill_template, server)
+        replaced = await asyncio.to_thread(server.wait_for, "template_replaced", since=mark)
         await clients.answered(2 * CLIENTS)
-        assert killed.longest(clients) < AT_ONCE_SECONDS
         assert await asyncio.to_thread(server.worker_pids) == before
-        assert await asyncio.to_thread(server.info)
-    assert clients.failures == []
 
+    assert clients.failures == []
+    assert killed.longest(clients) < AT_ONCE_SECONDS
     assert ended([template])
-    assert following.is_running()
+    assert [process.pid for process in server.named("template")] == [replaced["pid"]]
+    assert server.info()["workers_share"] is True
 
 
 async def test_a_worker_killed_without_a_template_is_replaced_all_the_same(slow: Live) -> None:
-    server = slow.server
+    server, mark = slow.server, slow.server.mark()
     (pid,) = await asyncio.to_thread(server.worker_pids)
-    template = await asyncio.to_thread(template_of, server)
     async with load(server.url, TEXT_REQUEST, clients=CLIENTS) as clients:
         await clients.answered(2 * CLIENTS)
-        Killed.now(template.pid, pid)
+        await asyncio.to_thread(kill_template, server)
+        Killed.now(pid)
         # Whoever waits, waits for a load, and fails as little.
         await asyncio.to_thread(workers_after, server, pid)
         await clients.answered(2 * CLIENTS)
-    assert clients.failures == []
 
-    # From then on it is as before.
-    await asyncio.to_thread(template_of, server, template)
-    (pid,) = await asyncio.to_thread(server.worker_pids)
-    async with load(server.url, TEXT_REQUEST, clients=CLIENTS) as clients:
-        await clients.answered(2 * CLIENTS)
-        await asyncio.to_thread(_template_is_ready, server)
+        # From then on it is as before.
+        await asyncio.to_thread(server.wait_for, "template_replaced", since=mark)
+        (pid,) = await asyncio.to_thread(server.worker_pids)
         killed = Killed.now(pid)
         await asyncio.to_thread(workers_after, server, pid)
         await clients.answered(2 * CLIENTS)
+
     assert clients.failures == []
     assert killed.longest(clients) < AT_ONCE_SECONDS
-
-
-def _template_is_ready(server: Server) -> None:
-    """Wait until the template has loaded: it sleeps through that, and does nothing later."""
-    template = template_of(server)
-    began = template.create_time()
-    wait_until(lambda: time.time() - began > 1.5 * LOADING_SECONDS, "it has loaded")
