@@ -159,6 +159,21 @@ async def test_a_worker_killed_without_them_is_replaced(
     assert clients.failures == []
 
 
+def test_a_request_that_was_alone_in_a_worker_killed_without_a_template_is_answered(
+    live: Live, gates: Gates
+) -> None:
+    server = live.server
+    wait_in_order(server)
+    with ThreadPoolExecutor(1) as pool, gates.closed("rehearsal"):
+        call = pool.submit(server.predict, text("some text"))
+        gates.wait_reached("rehearsal")
+        (busy,) = [w["pid"] for w in server.info()["workers"] if w["state"] == "busy"]
+        hit(server, "template", signal.SIGKILL)
+        os.kill(busy, signal.SIGKILL)
+        wait_until(lambda: busy not in server.worker_pids(), "it has ended")
+    assert call.result().json == {"predictions": ["done"]}
+
+
 def test_without_environment_and_look_up_the_registry_is_asked_again(live: Live) -> None:
     server = live.server
     wait_in_order(server)
