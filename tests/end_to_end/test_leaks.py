@@ -77,8 +77,9 @@ def test_many_swaps_leave_no_more_behind_than_a_few(
         server.wait_for("release_retired", count=swaps, seconds=20)
 
     swap(early)
-    # The gateway, the environment, the look-up process, the workers, and what they share.
-    processes = 3 + WORKERS + (sharing == "auto")
+    # The gateway, the environment, its resource tracker, the look-up process, the workers, and the
+    # template.
+    processes = 4 + WORKERS + (sharing == "auto")
     wait_until(lambda: usage(server).processes == processes, "retired workers have ended")
     first, first_memory = usage(server), memory(server)
     swap(late)

@@ -107,6 +107,6 @@ def test_killed_it_leaves_no_process_at_any_step_of_a_swap(
         family = server.processes()
         server.signal(signal.SIGKILL)
         if step == "fork":
-            # Nothing in the process looks for the gateway while the model's handlers hold up a fork.
+            # Nobody looks for the gateway while the model's own handlers hold up a fork.
             held_up.close()
         wait_until(lambda: ended(family), "no process is left", 10)
