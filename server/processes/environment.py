@@ -30,7 +30,7 @@ _ADDED = {
 _MODULES = ("watcher.lookup", "watcher.registry")
 _BEGIN = (
     "import sys; from server.worker.alias import import_privately; "
-    "import_privately('environment').main(sys.argv[1])"
+    "import_privately('environment').main(int(sys.argv[1]))"
 )
 # Importing takes seconds, and longer on a machine that has much else to do.
 _START_SECONDS = 120.0
@@ -136,6 +136,7 @@ class Environment:
                 with theirs:
                     try:
                         self._process = await asyncio.to_thread(self._execute, theirs.fileno())
+                        ours.send(self._told())
                     except BaseException:
                         ours.close()
                         raise
@@ -146,20 +147,23 @@ class Environment:
                 forker.ready.add_done_callback(self._spare_children)
             return self._forker
 
-    def _execute(self, channel: int) -> subprocess.Popen[bytes]:
+    def _told(self) -> bytes:
+        """What it reads first."""
         told = {
-            "channel": channel,
             "path": sys.path,
             "argv": sys.argv,
             "modules": _MODULES,
             "preload": self._preload,
             "log_level": self._log_level,
         }
+        return json.dumps(told).encode()
+
+    def _execute(self, channel: int) -> subprocess.Popen[bytes]:
         safe_path = ["-P"] if sys.flags.safe_path else []
         warnings = [f"-W{option}" for option in sys.warnoptions]
         with _signals_blocked():
             return subprocess.Popen(  # noqa: S603  # this very Python
-                [sys.executable, *safe_path, *warnings, "-c", _BEGIN, json.dumps(told)],
+                [sys.executable, *safe_path, *warnings, "-c", _BEGIN, str(channel)],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._output,

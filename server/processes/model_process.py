@@ -117,10 +117,13 @@ class ModelProcess(asyncio.Protocol):
             self.forks = forked.forks
             output.bind(pid=self.pid)
             output.start()
-            self._transport, _ = await self._loop.create_connection(
-                lambda: self, sock=forked.channel
-            )
             forked.child.when_ended(self._process_ended)
+            with contextlib.ExitStack() as undo:
+                undo.callback(forked.channel.close)
+                self._transport, _ = await self._loop.create_connection(
+                    lambda: self, sock=forked.channel
+                )
+                undo.pop_all()
         except OSError as error:
             # By its errno: the text may name a path of this machine.
             reason = os.strerror(error.errno) if error.errno else error

@@ -12,24 +12,26 @@ from typing import Any
 
 from . import alias
 from .descendants import children
-from .forking import ForkLoop, name_process
+from .forking import LONGEST_PACKET, ForkLoop, name_process
 
 COORDINATED = (signal.SIGINT, signal.SIGTERM)
 
 
-def main(arguments: str) -> None:
+def main(descriptor: int) -> None:
     """Import, say that it is done, and fork until the gateway closes the channel.
 
     Args:
-        arguments: JSON object: `channel` (a descriptor), `path` and `argv` (what `sys` has under
-            these names in the gateway), `modules` to import, `preload`, modules that models may
-            need, and `log_level`.
+        descriptor: The channel. The first packet is a JSON object: `path` and `argv` (what `sys`
+            has under these names in the gateway), `modules` to import, `preload`, modules that
+            models may need, and `log_level`.
     """
-    told: dict[str, Any] = json.loads(arguments)
+    channel = socket.socket(fileno=descriptor)
+    if not (packet := channel.recv(LONGEST_PACKET)):
+        return
+    told: dict[str, Any] = json.loads(packet)
     sys.path[:] = told["path"]
     sys.argv = told["argv"]
     name_process("environment")
-    channel = socket.socket(fileno=told["channel"])
     # One for all, outside the workers' process groups: it cleans up the shared memory of those
     # that were killed. It lifts the signal mask when it starts.
     resource_tracker.ensure_running()
