@@ -51,7 +51,7 @@ def run(descriptors: list[int]) -> None:
     # Niceness belongs to a thread and, without privileges, can't be lowered again: the thread that
     # serves, or forks those that do, is made before this one becomes nice. This one loads, as only
     # the main thread may set handlers for signals, which some models do.
-    second = _Second(gateway, socket.socket(fileno=forks), spec)
+    second = _Second(gateway, socket.socket(fileno=forks), spec.threads)
     second.start()
     become_nice()
     before = sharing.look()
@@ -63,10 +63,13 @@ def run(descriptors: list[int]) -> None:
         return
     unshared = _why_unshared(spec, before, second)
     if unshared is None:
+        gc.collect()
         seeds.settle()
         # Else the first collection in each worker would touch, and so copy, every page.
         gc.freeze()
     second.begin(loaded, seeds, unshared)
+    # Real requests are in these, and nobody needs them any more.
+    del told, spec
     second.join()
 
 
@@ -123,11 +126,11 @@ class _Second(threading.Thread):
     A worker that it forks has this thread alone, and Python takes it for the main one.
     """
 
-    def __init__(self, gateway: Channel, forks: socket.socket, spec: WorkerSpec) -> None:
+    def __init__(self, gateway: Channel, forks: socket.socket, threads: int | None) -> None:
         super().__init__(name="serving", daemon=True)
         self._gateway = gateway
         self._forks = forks
-        self._spec = spec
+        self._threads = threads
         self._begin = os.eventfd(0, os.EFD_CLOEXEC)
         self._loaded: _Loaded | None = None
         self._seeds: Seeds | None = None
@@ -162,7 +165,7 @@ class _Second(threading.Thread):
                 self._forks.close()
                 name_process("worker")
                 end_with_gateway(self._gateway)
-                limit_threads(self._spec.threads, self._libraries)
+                limit_threads(self._threads, self._libraries)
                 self._gateway.send(Kind.READY, ready, *self._loaded.answers)
                 self._serve(self._gateway)
 
@@ -183,7 +186,7 @@ class _Second(threading.Thread):
         if (told := gateway.receive()) is None:
             return
         end_with_gateway(gateway)
-        limit_threads(self._spec.threads, self._libraries)
+        limit_threads(self._threads, self._libraries)
         (warm,) = told[1]
         if warm and self._loaded.sample is not None:
             answer_once(self._loaded.protocol, *self._loaded.sample)
