@@ -44,7 +44,8 @@ def hold(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def gateway(start_gateway: StartGateway, saved: SavedModels, hold: Path) -> Gateway:
     """A gateway that asks its model one request at a time, and lets few wait."""
     model = saved.save(PREDICT, load=HELD_UP.format(path=str(hold)))
-    return await start_gateway(model, batching="off", max_queue=MAX_QUEUE)
+    # What is forked does not load, and could not be held up.
+    return await start_gateway(model, batching="off", max_queue=MAX_QUEUE, share_model="off")
 
 
 async def value(client: Client, name: str, **labels: str) -> float:
