@@ -193,6 +193,8 @@ class Loader:
             process.begin(self._spec(path, recorded, share=share).parts())
             return Ready.of(await process.wait_ready(deadline))
         except BaseException:
+            # One that comes to life only after it was stopped would be left behind.
+            await asyncio.shield(asyncio.wait([starting]))
             await _discard(process)
             raise
 
