@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import gc
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -264,6 +265,8 @@ class Deployment:
             group.create_task(release.end_template())
             group.create_task(release.drain(self._settings.drain_timeout_seconds))
         await release.stop()
+        # Its objects refer to one another, and Python would let very many gather before it looks.
+        gc.collect()
         seconds = round(time.monotonic() - started, 3)
         log.info("release_retired", version=release.model.display, seconds=seconds)
 
