@@ -72,7 +72,7 @@ async def test_no_request_fails_when_the_worker_is_killed(patient: Live) -> None
 )
 @pytest.mark.parametrize("place", ["first", "last"])
 def test_a_request_that_kills_the_model_fails_alone(
-    patient: Live, tmp_path: Path, killer: str, fields: dict[str, Any], place: str
+    patient: Live, tmp_path: Path, sharing: str, killer: str, fields: dict[str, Any], place: str
 ) -> None:
     server = patient.server
     patient.serve(obedient(patient.saved))
@@ -87,9 +87,9 @@ def test_a_request_that_kills_the_model_fails_alone(
     assert failed.status == 500
     assert failed.json["error_code"] == "INTERNAL_ERROR"
     assert {one: a.json for one, a in answers.items()} == {one: echo(one) for one in neighbours}
-    # With its batch, and again by itself.
+    # With its batch, and again by itself; where workers share the model, in a spare one.
     server.wait_for("worker_exited", since=mark, count=2, **fields)
-    replaced_by(server, mark)
+    replaced_by(server, mark, 1 if sharing == "auto" else 2)
     assert server.predict(text("next")).json == echo("next")
 
 

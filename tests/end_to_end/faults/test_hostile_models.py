@@ -85,7 +85,7 @@ def cue() -> str:
 
 
 @pytest.fixture
-def nothing_is_left(patient: Live) -> Iterator[None]:
+def nothing_is_left(patient: Live, sharing: str) -> Iterator[None]:
     """After the test, the next version serves, and nothing of the ones before is left."""
     server = patient.server
     before = memory(server)
@@ -98,10 +98,11 @@ def nothing_is_left(patient: Live) -> Iterator[None]:
         found = [p for p in server.processes() if p.pid not in known and not ended([p])]
         return [str(process) for process in found]
 
-    # The look-up process, and the fork server's resource tracker.
+    # The look-up process, the resource tracker, and the template.
+    expected = 3 if sharing == "auto" else 2
     with contextlib.suppress(AssertionError):
-        wait_until(lambda: len(others()) == 2, "no other process is left", 10)
-    assert len(others()) == 2, others()
+        wait_until(lambda: len(others()) == expected, "no other process is left", 10)
+    assert len(others()) == expected, others()
     wait_until(lambda: len(server.release_directories()) == 1, "no directory is left")
     assert server.predict(text("hello")).json == {"predictions": ["next"]}
     assert memory(server) - before < 30 * MEBIBYTE
