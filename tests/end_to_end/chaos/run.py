@@ -95,11 +95,20 @@ def _resources(server: Server) -> dict[str, int]:
     """What the gateway holds while nothing happens."""
     gateway = psutil.Process(server.pid)
     return {
-        "processes": sum(not ended([process]) for process in server.processes()),
+        "processes": sum(_lasts(process) for process in server.processes()),
         "descriptors": gateway.num_fds(),
         "threads": gateway.num_threads(),
         "directories": len(server.release_directories()),
     }
+
+
+def _lasts(process: psutil.Process) -> bool:
+    """Whether it runs, and is none of the resource trackers: that of an environment process which
+    was killed stays while anything lives that was forked from that."""
+    try:
+        return not ended([process]) and "resource_tracker" not in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _leftovers(server: Server, before: dict[str, int]) -> list[str]:
