@@ -81,6 +81,7 @@ class Release:
         )
         self._crashes = CrashRecord()
         self._replacing: set[asyncio.Task[None]] = set()
+        self._replaced = False
         self._stopped = False
 
     async def start(self) -> None:
@@ -164,7 +165,8 @@ class Release:
             )
 
     async def end_template(self) -> None:
-        """Give back the memory that only new workers would need."""
+        """Give back the memory that only new workers would need: it has been replaced."""
+        self._replaced = True
         await self._loader.end_template()
 
     async def stop(self) -> None:
@@ -236,6 +238,9 @@ class Release:
         if self._stopped:
             return
         self.workers_lost += 1
+        if self._replaced and not self._dispatcher.unanswered:
+            # Another worker would have to load the version, to do nothing.
+            return
         # What it held is asked again where it can do no harm, and found to be the reason or not.
         pause = 0.0 if held and self._loader.forks else self._note_crash()
         task = self._loop.create_task(self._replace(worker.pid, pause))
