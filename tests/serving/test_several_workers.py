@@ -1,5 +1,6 @@
 """WORKERS=2: both work, a swap replaces both, and one goes on where the other died."""
 
+import asyncio
 import os
 import signal
 import time
@@ -108,3 +109,31 @@ async def test_a_killed_worker_is_replaced_while_the_other_serves(
         return await alive(client) == {other, replaced}
 
     await eventually(both_work, "both work")
+
+
+async def test_a_version_that_was_replaced_gets_no_new_workers(
+    client: Client, gateway: Gateway, log: Log, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    waits = f"""
+        import pathlib, time
+        while model_input.text[0] == "wait" and not pathlib.Path({str(gate)!r}).exists():
+            time.sleep(0.01)
+        return ["old"] * len(model_input)
+    """
+    old = await gateway.serve(gateway.saved.save(waits))
+    waiting = asyncio.create_task(client.predict({"instances": ["wait"]}))
+
+    async def one_is_busy() -> bool:
+        return "busy" in [worker["state"] for worker in (await client.info())["workers"]]
+
+    await eventually(one_is_busy, "one of them has it")
+    workers = (await client.info())["workers"]
+    (idle,) = [worker["pid"] for worker in workers if worker["state"] == "idle"]
+    await gateway.serve("new")
+    os.kill(idle, signal.SIGKILL)
+    await log.wait_for("worker_exited", pid=idle)
+    gate.touch()
+    assert (await waiting).version == old
+    await log.wait_for("release_retired", version=f"v{old}")
+    assert log.find("worker_replaced") == []
