@@ -165,9 +165,9 @@ class Forker:
             case {"fork": int(number), "errno": int(code)}:
                 if (answer := self._waiting(number)) is not None:
                     answer.set_exception(OSError(code, os.strerror(code)))
-            case {"exited": int(pid), "code": int(code)}:
+            case {"exited": int(pid), "code": int() | None as exit_code}:
                 if (told := self._codes.pop(pid, None)) is not None and not told.done():
-                    told.set_result(code)
+                    told.set_result(exit_code)
             case {"ready": list(children)}:
                 self.ready.set_result([int(pid) for pid in children])
             case _:

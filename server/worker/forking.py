@@ -7,7 +7,8 @@ sockets of the type SOCK_SEQPACKET, which keeps packets apart, and pass descript
     {"fork": NUMBER, "name": …, "target": …}   and the child's descriptors
     {"fork": NUMBER, "pid": …}                 and a descriptor of the child, see pidfd_open(2)
     {"fork": NUMBER, "errno": …}               the machine would not fork
-    {"exited": PID, "code": …}                 below zero: the number of the signal that ended it
+    {"exited": PID, "code": …}                 below zero: the number of the signal that ended it;
+                                               null where nobody can tell
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import ctypes
 import json
 import os
 import select
+import signal
 import socket
 import sys
 import threading
@@ -78,17 +80,17 @@ class ForkLoop:
         request = json.loads(packet)
         try:
             pid = self._fork(request, descriptors)
+            # It is not collected before `_tell_exit`: this is no other process of the same number.
+            child = _refer_to(pid)
         except OSError as error:
             self._say({"fork": request["fork"], "errno": error.errno})
             return True
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-        # It is not collected before `_tell_exit`: this is no other process of the same number.
-        descriptor = os.pidfd_open(pid)
-        self._children[descriptor] = pid
-        self._poll.register(descriptor, select.POLLIN)
-        self._say({"fork": request["fork"], "pid": pid}, [descriptor])
+        self._children[child] = pid
+        self._poll.register(child, select.POLLIN)
+        self._say({"fork": request["fork"], "pid": pid}, [child])
         return True
 
     def _fork(self, request: dict[str, str], descriptors: list[int]) -> int:
@@ -124,8 +126,11 @@ class ForkLoop:
         pid = self._children.pop(descriptor)
         self._poll.unregister(descriptor)
         os.close(descriptor)
-        _, status = os.waitpid(pid, 0)
-        self._say({"exited": pid, "code": os.waitstatus_to_exitcode(status)})
+        code = None
+        # Where a model ignores SIGCHLD, or waits for whatever ends, that comes first.
+        with contextlib.suppress(ChildProcessError):
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        self._say({"exited": pid, "code": code})
 
     def _say(self, message: dict[str, int | None], descriptors: Sequence[int] = ()) -> None:
         socket.send_fds(self._channel, [json.dumps(message).encode()], descriptors)
@@ -137,10 +142,27 @@ def name_process(name: str) -> None:
         Path("/proc/self/comm").write_text(name)
 
 
+def _refer_to(pid: int) -> int:
+    """A descriptor of a child. One that there can be none of is ended: nobody would see its end.
+
+    Raises:
+        OSError: there can be none.
+    """
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        raise
+
+
 def _flush() -> None:
     """What is in a buffer when a process forks would be written by each child as well."""
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        # A model may have closed it, or put anything in its place.
+        with contextlib.suppress(Exception):
+            stream.flush()
     ctypes.CDLL(None).fflush(None)
 
 

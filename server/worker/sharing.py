@@ -115,6 +115,9 @@ def _held(before: Footprint) -> Iterator[str]:
     for number, identity, kind in _descriptors():
         if before.descriptors.get(number) != identity:
             yield f"the model holds an open {kind}"
+    if not all(map(_is_open, before.descriptors)):
+        # What a fork is handed would take the numbers, such as that of standard output.
+        yield "the model has closed what it had not opened"
     if not before.mappings.issuperset(_writable_mappings()):
         yield "the model shares memory that can be written to"
     if any(signal.getitimer(which)[0] for which in _TIMERS):
@@ -152,6 +155,14 @@ def _descriptors() -> Iterator[tuple[int, _Identity, str]]:
             more = "" if target.startswith("/") else _id_of_eventfd(name)
             identity = (target, status.st_dev, status.st_ino, status.st_rdev, more)
             yield int(name), identity, _kind(target, status.st_mode)
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
 
 
 def _id_of_eventfd(name: str) -> str:

@@ -94,6 +94,11 @@ HARMLESS = {
         child.stdout.read()
         child.stdout.close()
     """,
+    "standard error that goes nowhere": """
+        nowhere = os.open("/dev/null", os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+    """,
     "memory of its own": """
         import mmap
         held = mmap.mmap(-1, 8192, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -184,6 +189,15 @@ FORBIDDING = {
         """,
         "the model holds an open descriptor: eventpoll; the model holds an open socket",
     ),
+    "standard output closed": (
+        """
+        saved = os.dup(1)
+        os.close(1)
+        sys.stdout = os.fdopen(saved, "w")
+        """,
+        "the model holds an open pipe; the model has closed what it had not opened",
+    ),
+    "standard error closed": ("os.close(2)", "the model has closed what it had not opened"),
     "shared memory without a name": (
         """
         import mmap

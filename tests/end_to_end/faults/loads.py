@@ -114,6 +114,9 @@ ALONE = {
     "keeps memory of several processes": Model(
         "import mmap; self.memory = mmap.mmap(-1, 4096)", "self.memory[0] = 1", says="memory"
     ),
+    "closes standard output": Model(
+        "import os, sys; sys.stdout.close(); os.close(2)", says="has closed"
+    ),
     "maps a file to read": Model(
         """
         import numpy as np, os, tempfile
@@ -145,6 +148,23 @@ TOGETHER = {
             signal.signal(number, lambda *_: None)
         """
     ),
+    "ignores how its children end": Model(
+        "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)"
+    ),
+    "waits for whatever ends": Model(
+        """
+        import os, signal
+        def wait(*_):
+            try:
+                while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                    pass
+            except ChildProcessError:
+                pass
+        signal.signal(signal.SIGCHLD, wait)
+        """
+    ),
+    "has no standard output": Model("import sys; sys.stdout = sys.stderr = None"),
+    "has other standard output": Model("import sys; sys.stdout = sys.stderr = object()"),
     "runs an event loop": Model(
         "import asyncio; asyncio.run(asyncio.sleep(0.01))",
         "import asyncio; asyncio.run(asyncio.sleep(0))",

@@ -102,7 +102,10 @@ def test_a_model_that_can_be_shared_is(live: Live, model: Model) -> None:
     assert swap["workers_share"] is True
     assert "workers_share_reason" not in swap
     wait_until(lambda: len(templates(server)) == 1, "the one before has ended")
+    before = templates(server)
     assert_replaces(server)
+    assert_replaces(server)
+    assert templates(server) == before
 
 
 def test_a_model_of_scikit_learn_is_shared(live: Live, tmp_path: Path) -> None:
