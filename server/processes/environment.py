@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -64,6 +65,8 @@ class Environment:
         self._preload = preload
         self._log_level = log_level
         self._turn = asyncio.Lock()
+        # Orphans are told from it by `family`.
+        self._starting = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._forker: Forker | None = None
         self._adopts = False
@@ -95,10 +98,9 @@ class Environment:
         for _ in range(_ATTEMPTS):
             forker = await self._running()
             try:
-                async with asyncio.timeout(_START_SECONDS):
-                    await asyncio.wait([forker.ready])
+                await forker.wait_ready(_START_SECONDS)
                 return await forker.fork(name, target, output, forks=forks)
-            except (ForkFailed, TimeoutError) as error:
+            except ForkFailed as error:
                 failed = error
                 self._lost(forker)
         raise ForkFailed(f"the environment process fails: {failed}")
@@ -113,7 +115,8 @@ class Environment:
         """End what workers that are no more have left running, in whichever session it is. May be
         called from any thread."""
         if self._adopts:
-            end_children(keep=self.family)
+            with self._starting:
+                end_children(keep=self.family)
 
     async def stop(self) -> None:
         """End it, and wait until it has ended; what was forked from it must have ended before."""
@@ -127,6 +130,10 @@ class Environment:
                 await asyncio.to_thread(_wait_for_children)
 
     async def _running(self) -> Forker:
+        # Whoever is cancelled here leaves it to start: that can't be stopped half-way.
+        return await asyncio.shield(asyncio.get_running_loop().create_task(self._start()))
+
+    async def _start(self) -> Forker:
         async with self._turn:
             if self._stopped:
                 raise ForkFailed("it was stopped")
@@ -140,7 +147,6 @@ class Environment:
                     except BaseException:
                         ours.close()
                         raise
-                self.family.add(self._process.pid)
                 self._forker = forker = Forker(
                     self._process.pid, ours, self.family, lambda: self._lost(forker)
                 )
@@ -159,17 +165,19 @@ class Environment:
         return json.dumps(told).encode()
 
     def _execute(self, channel: int) -> subprocess.Popen[bytes]:
-        safe_path = ["-P"] if sys.flags.safe_path else []
-        warnings = [f"-W{option}" for option in sys.warnoptions]
-        with _signals_blocked():
-            return subprocess.Popen(  # noqa: S603  # this very Python
-                [sys.executable, *safe_path, *warnings, "-c", _BEGIN, str(channel)],
+        # As `multiprocessing` hands them on: -P, -W, -X and others.
+        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+        with self._starting, _signals_blocked():
+            process = subprocess.Popen(  # noqa: S603  # this very Python
+                [sys.executable, *flags, "-c", _BEGIN, str(channel)],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._output,
                 pass_fds=[channel],
                 env={**os.environ, **_added()},
             )
+            self.family.add(process.pid)
+        return process
 
     def _spare_children(self, ready: "asyncio.Future[list[int]]") -> None:
         # Its resource tracker, which ends when no process is left that may use it.

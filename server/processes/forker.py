@@ -74,6 +74,19 @@ class Forker:
         channel.setblocking(False)
         self._loop.add_reader(channel, self._read)
 
+    async def wait_ready(self, seconds: float) -> None:
+        """Wait until it says that it is ready, or is lost.
+
+        Raises:
+            ForkFailed: it was stopped, or is not ready in time; it must be ended then.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wait_for(self.ready)
+        except TimeoutError:
+            self._lose()
+            raise ForkFailed("it does not become ready") from None
+
     async def fork(
         self, name: str, target: str, output: int | None = None, *, forks: bool = False
     ) -> Forked:
@@ -132,7 +145,7 @@ class Forker:
             if self._answers.pop(number, None) and answer.done() and answer.exception() is None:
                 os.close(answer.result()[1])
 
-    async def _wait_for(self, answer: "asyncio.Future[_Answer]") -> None:
+    async def _wait_for(self, answer: "asyncio.Future[Any]") -> None:
         while not answer.done():
             await asyncio.wait([answer], timeout=_LOOK_SECONDS)
             if not answer.done() and _is_stopped(self._pid):

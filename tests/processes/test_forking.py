@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 
 from server.processes.environment import Environment
 from server.processes.forker import Forked
-from tests.support.server import ended
+from tests.support.server import REPOSITORY, ended
 from tests.support.waiting import eventually
 
 CHILD = "tests.support.forked:obey"
@@ -101,6 +103,46 @@ async def test_who_gives_up_waiting_leaves_nothing_behind(environment: Environme
     assert len([*Path("/proc/self/fd").iterdir()]) == held
 
 
+async def test_one_that_it_can_not_watch_is_none(environment: Environment) -> None:
+    await let_go(await environment.fork("child", CHILD))
+    process = psutil.Process(environment.pid)
+    # The child's channel can be received, and there is no descriptor for the child.
+    limits = process.rlimit(psutil.RLIMIT_NOFILE)
+    process.rlimit(psutil.RLIMIT_NOFILE, (lowest_free(process.pid) + 1, limits[1]))
+    with pytest.raises(OSError, match="Too many open files"):
+        await environment.fork("child", CHILD)
+    process.rlimit(psutil.RLIMIT_NOFILE, limits)
+    assert [p for p in process.children() if p.name() == "child"] == []
+    assert await let_go(await environment.fork("child", CHILD)) == 0
+    assert environment.pid == process.pid
+
+
+def lowest_free(pid: int) -> int:
+    """The number that the process's next descriptor gets."""
+    taken = {int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    return min(set(range(len(taken) + 1)) - taken)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_one_that_is_lost_while_it_imports_is_started_anew(
+    environment: Environment, number: int
+) -> None:
+    await let_go(await environment.fork("child", CHILD))
+    os.kill(environment.pid or 0, signal.SIGKILL)
+
+    async def another() -> int | None:
+        return environment.pid if environment.pid not in lost else None
+
+    lost = [environment.pid]
+    importing = await eventually(another, "another has been started")
+    assert importing
+    os.kill(importing, number)
+    started = time.monotonic()
+    assert await let_go(await environment.fork("child", CHILD)) == 0
+    assert environment.pid not in (*lost, importing)
+    assert time.monotonic() - started < 30
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 async def test_children_outlive_it_and_another_takes_its_place(
     environment: Environment, number: int
@@ -115,6 +157,31 @@ async def test_children_outlive_it_and_another_takes_its_place(
     # Whoever could tell has ended.
     assert await let_go(child) is None
     assert await let_go(other) == 0
+
+
+def test_the_interpreters_options_are_handed_on() -> None:
+    code = """
+import asyncio
+from pathlib import Path
+from server.processes.environment import Environment
+
+async def main():
+    environment = Environment(2, ())
+    await environment.start()
+    print(Path(f"/proc/{environment.pid}/cmdline").read_text().partition("-c")[0])
+    await environment.stop()
+
+asyncio.run(main())
+"""
+    options = ["-O", "-s", "-Wdefault::UserWarning", "-X", "utf8"]
+    done = subprocess.run(
+        [sys.executable, *options, "-c", code],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(options) <= set(done.stdout.split("\0"))
 
 
 async def test_it_ends_at_once_when_it_is_told_to() -> None:
