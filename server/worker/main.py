@@ -22,6 +22,7 @@ from .process import (
     end_with_gateway,
     fork_workers_only,
     limit_threads,
+    make_temporary,
     own_process,
     prepare_process,
     report_failure,
@@ -51,7 +52,7 @@ def run(descriptors: list[int]) -> None:
     # Niceness belongs to a thread and, without privileges, can't be lowered again: the thread that
     # serves, or forks those that do, is made before this one becomes nice. This one loads, as only
     # the main thread may set handlers for signals, which some models do.
-    second = _Second(gateway, socket.socket(fileno=forks), spec.threads)
+    second = _Second(gateway, socket.socket(fileno=forks), spec.threads, spec.directory)
     second.start()
     become_nice()
     before = sharing.look()
@@ -126,11 +127,14 @@ class _Second(threading.Thread):
     A worker that it forks has this thread alone, and Python takes it for the main one.
     """
 
-    def __init__(self, gateway: Channel, forks: socket.socket, threads: int | None) -> None:
+    def __init__(
+        self, gateway: Channel, forks: socket.socket, threads: int | None, directory: str
+    ) -> None:
         super().__init__(name="serving", daemon=True)
         self._gateway = gateway
         self._forks = forks
         self._threads = threads
+        self._directory = directory
         self._begin = os.eventfd(0, os.EFD_CLOEXEC)
         self._loaded: _Loaded | None = None
         self._seeds: Seeds | None = None
@@ -181,6 +185,7 @@ class _Second(threading.Thread):
         assert self._libraries is not None
         channel, output = descriptors
         own_process(output)
+        make_temporary(self._directory)
         self._seeds.renew()
         gateway = Channel(socket.socket(fileno=channel))
         if (told := gateway.receive()) is None:

@@ -98,9 +98,14 @@ def fork_workers_only() -> None:
 
 def settle_in(directory: str) -> None:
     """Have temporary files go to the release's directory."""
+    os.environ["TMPDIR"] = tempfile.tempdir = str(make_temporary(directory))
+
+
+def make_temporary(directory: str) -> Path:
+    """Make the directory for temporary files, unless it is there; some clean up what is old."""
     temporary = Path(directory) / "tmp"
     temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
+    return temporary
 
 
 def become_nice() -> None:
