@@ -159,6 +159,11 @@ class ModelProcess(asyncio.Protocol):
             return
         await asyncio.wait([self._child.ended], timeout=_EXIT_SECONDS)
         self.kill()
+        await self.wait_ended()
+
+    async def wait_ended(self) -> None:
+        """Wait until the process, which has been started, has ended, and all it said is logged."""
+        assert self._child is not None
         await self._child.ended
         if self._wound_up is not None:
             await self._wound_up

@@ -47,6 +47,10 @@ class Template:
         self._forker.close()
         await self._process.stop()
 
+    async def wait_ended(self) -> None:
+        """Wait until it has ended without being told to, and the log says how."""
+        await self._process.wait_ended()
+
     def _lose(self) -> None:
         # It may only have been stopped.
         self._process.kill()

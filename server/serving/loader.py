@@ -73,6 +73,8 @@ class Loader:
         self._template: Template | None = None
         self._template_losses = CrashRecord()
         self._fetching = asyncio.Lock()
+        self._path: Path | None = None
+        self._replacing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -170,11 +172,11 @@ class Loader:
     async def end_template(self) -> None:
         """Give back the memory that only new workers would need: they load the version now."""
         template, self._template = self._template, None
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._replacing is not None:
+            self._replacing.cancel()
         if template is not None:
-            await template.stop()
+            self._run(template.stop())
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _load(
         self, process: ModelProcess, recorded: tuple[RecordedRequest, ...], *, share: bool
@@ -185,22 +187,23 @@ class Loader:
         # While it comes to life, the version is fetched.
         starting = self._loop.create_task(process.start(self._environment, name, _LOAD, forks=True))
         try:
-            try:
-                path = self._path() or await self._fetch(deadline)
-            finally:
-                await asyncio.wait([starting])
+            path = await self._fetch(deadline)
             await starting
             process.begin(self._spec(path, recorded, share=share).parts())
             return Ready.of(await process.wait_ready(deadline))
         except BaseException:
-            # One that comes to life only after it was stopped would be left behind.
-            await asyncio.shield(asyncio.wait([starting]))
-            await _discard(process)
+            # To its end, whoever is cancelled here once more.
+            await asyncio.shield(_abandon(starting, process))
             raise
 
     async def _fetch(self, deadline: Deadline) -> str:
-        """Download the version in a process of its own, and return where it lies."""
+        """Where the version's files are. They are downloaded in a process of its own, unless that
+        has been done and nobody has removed them."""
         async with self._fetching:
+            if self._path is not None and self._path.exists():
+                return str(self._path)
+            # Until it is done, what is there is not all of it.
+            self._path = None
             spec = DownloadSpec(
                 load_uri=self._model.load_uri,
                 directory=str(self._directory),
@@ -214,11 +217,8 @@ class Loader:
                 await _discard(process)
                 raise
             self._run(process.stop())
-            return str(path, "utf-8")
-
-    def _path(self) -> str | None:
-        """Where the version's files are, if they have been fetched and nobody has removed them."""
-        return self.ready.path if self.ready and Path(self.ready.path).exists() else None
+            self._path = Path(str(path, "utf-8"))
+            return str(self._path)
 
     def _spec(self, path: str, recorded: tuple[RecordedRequest, ...], *, share: bool) -> WorkerSpec:
         settings = self._settings
@@ -246,10 +246,10 @@ class Loader:
         """Make another one; until then, workers that are replaced load the version themselves."""
         lost, self._template = self._template, None
         if lost is not None:
-            self._run(self._replace_template(lost))
+            self._replacing = self._run(self._replace_template(lost))
 
     async def _replace_template(self, lost: Template) -> None:
-        await lost.stop()
+        await lost.wait_ended()
         pause = self._template_losses.note(self._loop.time())
         while True:
             await asyncio.sleep(pause)
@@ -276,10 +276,18 @@ class Loader:
             "template_replaced", version=self._model.display, old_pid=lost.pid, pid=process.pid
         )
 
-    def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _run(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+
+async def _abandon(starting: asyncio.Task[None], process: ModelProcess) -> None:
+    """Start it no further, and end it if it has come to life."""
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    await _discard(process)
 
 
 async def _discard(process: ModelProcess) -> None:

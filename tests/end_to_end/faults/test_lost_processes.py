@@ -157,6 +157,8 @@ async def test_a_worker_killed_without_them_is_replaced(
         await clients.answered(2 * CLIENTS)
         await asyncio.to_thread(wait_in_order, server)
     assert clients.failures == []
+    # One that was stopped is killed, too.
+    assert len(server.find("template_exited", mark)) == names.count("template")
 
 
 def test_a_request_that_was_alone_in_a_worker_killed_without_a_template_is_answered(

@@ -92,6 +92,31 @@ def test_the_server_ends_in_time_without_one_of_its_processes(
     assert list(server.scratch.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGCONT])
+def test_the_server_ends_in_time_while_a_swap_waits_for_another_environment_process(
+    server: Server, pool: ThreadPoolExecutor, number: signal.Signals
+) -> None:
+    before = server.environment()
+    mark = server.mark()
+    before.kill()
+
+    def another() -> bool:
+        found = [process for process in server.named("environment") if process != before]
+        for process in found:
+            process.send_signal(number)
+        return bool(found)
+
+    wait_until(another, "another has been started")
+    pool.submit(server.reload)
+    family = server.processes()
+    started = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - started < MOST_SECONDS
+    wait_until(lambda: ended(family), "no process is left", 5)
+    assert server.find("environment_lost", mark)
+    assert not [line for line in server.lines if "Traceback" in line]
+
+
 @pytest.mark.parametrize("step", [None, "load", "rehearsal", "fork"])
 def test_killed_it_leaves_no_process_at_any_step_of_a_swap(
     server: Server, gates: Gates, pool: ThreadPoolExecutor, step: str | None
