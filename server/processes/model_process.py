@@ -129,6 +129,12 @@ class ModelProcess(asyncio.Protocol):
             reason = os.strerror(error.errno) if error.errno else error
             raise LoadFailed("start", f"no process can be started: {reason}") from error
 
+    def close_forks(self) -> None:
+        """Have it fork nothing; it may not care."""
+        if self.forks is not None:
+            self.forks.close()
+            self.forks = None
+
     def begin(self, parts: Sequence[bytes]) -> None:
         """Tell it what to do, see `server.worker.spec`."""
         self._send(Kind.START, parts)
@@ -153,8 +159,7 @@ class ModelProcess(asyncio.Protocol):
         self._stopping = True
         if self._transport is not None:
             self._transport.close()
-        if self.forks is not None:
-            self.forks.close()
+        self.close_forks()
         if self._child is None:
             return
         await asyncio.wait([self._child.ended], timeout=_EXIT_SECONDS)
@@ -245,8 +250,7 @@ class ModelProcess(asyncio.Protocol):
         self._fail(f"the worker process ended: {describe_exit(code)}")
         if self._transport is not None:
             self._transport.close()
-        if self.forks is not None:
-            self.forks.close()
+        self.close_forks()
         assert self._output is not None
         self._output.finish()
         if not expected or code != 0:

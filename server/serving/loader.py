@@ -190,11 +190,14 @@ class Loader:
             path = await self._fetch(deadline)
             await starting
             process.begin(self._spec(path, recorded, share=share).parts())
-            return Ready.of(await process.wait_ready(deadline))
+            ready = Ready.of(await process.wait_ready(deadline))
         except BaseException:
             # To its end, whoever is cancelled here once more.
             await asyncio.shield(_abandon(starting, process))
             raise
+        if ready.unshared is not None:
+            process.close_forks()
+        return ready
 
     async def _fetch(self, deadline: Deadline) -> str:
         """Where the version's files are. They are downloaded in a process of its own, unless that

@@ -137,3 +137,18 @@ async def test_a_version_that_was_replaced_gets_no_new_workers(
     assert (await waiting).version == old
     await log.wait_for("release_retired", version=f"v{old}")
     assert log.find("worker_replaced") == []
+
+
+async def test_a_worker_that_shares_nothing_costs_the_gateway_three_descriptors(
+    start_gateway: StartGateway,
+) -> None:
+    await start_gateway("first", workers=1, share_model="off")
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a number only
+    await start_gateway("second", workers=4, share_model="off")
+
+    async def few() -> bool:
+        # Another gateway has a lock, and the channel and process of its look-up.
+        return len(os.listdir("/proc/self/fd")) - before <= 4 * 3 + 3  # noqa: PTH208
+
+    # The channel, the process, and what it prints.
+    await eventually(few, "what the download needed is closed", 10)
