@@ -17,6 +17,7 @@ from server.processes.forker import Forked
 from server.processes.frame_reader import FrameReader
 from server.processes.output import OutputPipe
 from server.worker import frames
+from server.worker.descendants import any_ended
 from server.worker.frames import Kind
 
 # What a process gets to end by itself after its channel was closed; it takes 2 s itself.
@@ -253,7 +254,8 @@ class ModelProcess(asyncio.Protocol):
         self.close_forks()
         assert self._output is not None
         self._output.finish()
-        if not expected or code != 0:
-            # One that ends by itself has ended what it had started, and looking costs time.
+        if not expected or code != 0 or any_ended():
+            # One that ends by itself has ended what it had started, and looking costs time. But a
+            # template may end before it has collected a worker that ends with it.
             assert self._source is not None
             await self._loop.run_in_executor(None, self._source.end_orphans)

@@ -154,3 +154,32 @@ def test_by_the_setting_nothing_is_shared(
         assert "SHARE_MODEL" in info["workers_share_reason"]
         assert live.server.named("template") == []
         assert len(working(live.server)) == WORKERS
+
+
+def test_workers_that_end_with_their_template_are_collected(
+    tmp_path_factory: pytest.TempPathFactory, registry: Registry, saved: SavedModels
+) -> None:
+    # Some of the workers come up, and some do not.
+    load = """
+        import os, resource
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        few = len(os.listdir("/proc/self/fd")) + 2
+        resource.setrlimit(resource.RLIMIT_NOFILE, (few, most))
+    """
+    directory = tmp_path_factory.mktemp("collected")
+    settings = {"WORKERS": "8", "POLL_INTERVAL_SECONDS": "0"}
+    with serving(directory, registry, saved, "collected", **settings) as live:
+        live.promote(live.add(saved.save("return ['never'] * len(model_input)", load=load)))
+        for _ in range(8):
+            assert live.server.reload().status == 500
+        assert_serves_still(live.server)
+
+
+def assert_serves_still(server: Server) -> None:
+    """What served before does, and nothing that has ended is left."""
+    assert server.predict(text("hello")).json == {"predictions": ["first"]}
+
+    def in_order() -> bool:
+        return not [p for p in server.processes() if p.status() == psutil.STATUS_ZOMBIE]
+
+    wait_until(in_order, "all that have ended are collected", 10)
