@@ -189,6 +189,18 @@ TOGETHER = {
         """
     ),
     "reads a file": Model("assert open(__file__).read()"),
+    "closes its standard output": Model("import sys; sys.stdout.close()"),
+    "has no standard output": Model("import sys; sys.stdout = sys.stderr = None"),
+    "prints to something that can only be written to": Model(
+        """
+        import sys
+        class Tee:
+            def write(self, text):
+                return len(text)
+        sys.stdout = Tee()
+        """,
+        "print('done')",
+    ),
     "starts a thread at a request": Model(
         "pass",
         """
