@@ -55,6 +55,9 @@ def run(descriptors: list[int]) -> None:
     second = _Second(gateway, socket.socket(fileno=forks), spec.threads, spec.directory)
     second.start()
     become_nice()
+    if not spec.share:
+        # Only where workers are forked must that wait until then.
+        limit_threads(spec.threads, ThreadpoolController())
     before = sharing.look()
     try:
         with watching_seeds() as seeds:

@@ -13,6 +13,7 @@ import pandas as pd
 import psutil
 import pytest
 
+from server.processes.cores import threads_per_worker
 from tests.end_to_end.faults.loads import ALONE, TOGETHER, Model
 from tests.end_to_end.faults.models import text
 from tests.support.live import Live, serving
@@ -183,3 +184,16 @@ def assert_serves_still(server: Server) -> None:
         return not [p for p in server.processes() if p.status() == psutil.STATUS_ZOMBIE]
 
     wait_until(in_order, "all that have ended are collected", 10)
+
+
+def test_what_is_not_to_be_shared_loads_with_all_the_threads_that_it_will_have(
+    tmp_path_factory: pytest.TempPathFactory, registry: Registry, saved: SavedModels
+) -> None:
+    model = saved.save(
+        "return [self.threads] * len(model_input)",
+        load="import os; self.threads = os.environ['OMP_NUM_THREADS']",
+    )
+    directory = tmp_path_factory.mktemp("threads")
+    with serving(directory, registry, saved, "threads", model, SHARE_MODEL="off") as live:
+        answer = live.server.predict(text("how many"))
+        assert answer.json == {"predictions": [str(threads_per_worker(1))]}
