@@ -1,7 +1,7 @@
 """Other programs' modules that Python would import in place of this program's.
 
-`python -m` looks for modules in the working directory first, and so does the fork server, where
-imports that fail pass in silence. A project's folder may well have a `watcher` or a `server`.
+`python -m` looks for modules in the working directory first, and so does the environment
+process. A project's folder may well have a `watcher` or a `server`.
 """
 
 import sys

@@ -1,7 +1,6 @@
 """The log: one JSON object a line on standard output, from whoever it comes."""
 
 import logging
-import os
 import sys
 from typing import Any, TextIO
 
@@ -30,7 +29,7 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(stream or _own_standard_output())
+    handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(_formatter(settings))
     root = logging.getLogger()
     root.handlers = [handler]
@@ -40,12 +39,6 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
     logging.captureWarnings(True)
     # A line that can't be written is lost: standard error is for settings that can't be used.
     logging.raiseExceptions = False
-
-
-def _own_standard_output() -> TextIO:
-    """Standard output under another descriptor: 1 points elsewhere for the moment in which the
-    fork server starts, and no line may be lost to that."""
-    return os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
 
 
 def _formatter(settings: Settings) -> logging.Formatter:

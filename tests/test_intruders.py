@@ -74,7 +74,9 @@ def test_a_package_before_ours_on_the_path_is_said_in_one_line(tmp_path: Path) -
         assert len(ended.stderr.splitlines()) == 1
 
 
-def test_a_package_that_only_the_fork_server_would_find_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_package_that_only_the_environment_process_would_find_is_said_in_one_line(
+    tmp_path: Path,
+) -> None:
     write(tmp_path, server="")
     code = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); import server.__main__ as m"
     ended = run(tmp_path, "-c", f"{code}; sys.exit(m.main(sys.argv[1:]))", path=())

@@ -23,7 +23,7 @@ from watcher.versions import ModelVersion, RegistryUnreachable, VersionMissing
 # Whoever asks for a swap is answered within 15 s, even if a silent registry is asked four questions
 # before: the one under way, that of the swap before, a poll's just after that, and the swap's own.
 DEADLINE_SECONDS = 3.5
-# The first process to come from the fork server waits until that has imported what it preloads.
+# The first process waits until the one that it is forked from has imported what it preloads.
 START_DEADLINE_SECONDS = 120.0
 
 # MLflow waits 4 minutes for a refused connection and 20 for a silent one. A poll wants neither;

@@ -33,5 +33,5 @@ def test_a_machine_without_a_descriptor_to_spare_fails_the_reload_and_nothing_el
     failure = server.wait_for("reload_failed", since=mark, trigger="manual")
     assert (failure["phase"], failure["serving_version"]) == ("start", f"v{version}")
     assert server.predict(TEXT_REQUEST).version == version
-    # At worst the fork server was hit as well; then it is started again.
+    # At worst the environment process was hit as well; then it is started again.
     wait_until(lambda: server.reload().status == 200, "a reload works again")

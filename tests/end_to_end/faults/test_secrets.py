@@ -22,7 +22,7 @@ pytestmark = pytest.mark.faults
 TOKEN = "s3cret-token-4713"  # noqa: S105
 
 # Answers with all that a model can find of an environment: its own, and those of the processes
-# above it, the fork server and the gateway.
+# above it, the gateway among them.
 SPY = """
     import os, pathlib
 
@@ -32,11 +32,17 @@ SPY = """
         except OSError as error:
             return str(error)
 
-    above = os.getppid()
-    gateway = read(f"/proc/{above}/status").split("PPid:")[1].split()[0]
+    def parent(pid):
+        return int(read(f"/proc/{pid}/status").split("PPid:")[1].split()[0])
+
+    # The template, and the environment process.
+    above = [os.getppid()]
+    while read(f"/proc/{above[-1]}/comm").strip() != "environment":
+        above.append(parent(above[-1]))
+    gateway = parent(above[-1])
     found = {
         "own": str(dict(os.environ)) + read("/proc/self/environ"),
-        "fork server": read(f"/proc/{above}/environ"),
+        "above": "".join(read(f"/proc/{pid}/environ") for pid in above),
         "gateway": read(f"/proc/{gateway}/environ"),
         "gateway's memory": read(f"/proc/{gateway}/maps"),
     }
@@ -120,10 +126,10 @@ def test_a_model_does_not_find_the_token(server: Server) -> None:
 
     # What it may see shows that it looks in the right place.
     assert "POLL_INTERVAL_SECONDS" in found("own")
-    assert "POLL_INTERVAL_SECONDS" in found("fork server")
+    assert "POLL_INTERVAL_SECONDS" in found("above")
     assert "Permission denied" in found("gateway")
     assert "Permission denied" in found("gateway's memory")
-    for what in ("own", "fork server", "gateway"):
+    for what in ("own", "above", "gateway"):
         assert TOKEN not in found(what)
 
 
