@@ -163,7 +163,6 @@ TOGETHER = {
         signal.signal(signal.SIGCHLD, wait)
         """
     ),
-    "has no standard output": Model("import sys; sys.stdout = sys.stderr = None"),
     "has other standard output": Model("import sys; sys.stdout = sys.stderr = object()"),
     "runs an event loop": Model(
         "import asyncio; asyncio.run(asyncio.sleep(0.01))",
