@@ -15,7 +15,7 @@ from server.processes.child import Child
 from server.worker.forking import LONGEST_PACKET
 
 # Forking takes milliseconds, and on a machine that has much else to do, seconds.
-FORK_SECONDS = 30.0
+FORK_SECONDS = 10.0
 # Seconds between looks whether the process was stopped.
 _LOOK_SECONDS = 0.5
 

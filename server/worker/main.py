@@ -32,6 +32,7 @@ from .protocol import Protocol
 from .randomness import Seeds, watching_seeds
 from .rehearsal.rehearsal import rehearse
 from .rehearsal.warming import answer_once
+from .scratch import look_at_files, what_forbids_sharing
 from .spec import WorkerSpec
 
 
@@ -52,7 +53,7 @@ def run(descriptors: list[int]) -> None:
     # Niceness belongs to a thread and, without privileges, can't be lowered again: the thread that
     # serves, or forks those that do, is made before this one becomes nice. This one loads, as only
     # the main thread may set handlers for signals, which some models do.
-    second = _Second(gateway, socket.socket(fileno=forks), spec.threads, spec.directory)
+    second = _Second(gateway, socket.socket(fileno=forks), spec.threads)
     second.start()
     become_nice()
     if not spec.share:
@@ -65,7 +66,7 @@ def run(descriptors: list[int]) -> None:
     except BaseException as error:  # sys.exit in a model's code, too
         report_failure(gateway, error, spec.directory)
         return
-    unshared = _why_unshared(spec, before, second)
+    unshared = _why_unshared(spec, before, second) or loaded.unshared
     if unshared is None:
         gc.collect()
         seeds.settle()
@@ -85,6 +86,7 @@ class _Loaded:
         predictor: Answers batches with it.
         protocol: The same model's.
         sample: A request that it has answered, if there was one.
+        unshared: Why workers must not share its temporary files, if they must not.
         ready: What to say of it to the gateway, see `server.processes.ready.Ready`.
         answers: What it answered to real requests.
     """
@@ -92,6 +94,7 @@ class _Loaded:
     predictor: Predictor
     protocol: Protocol
     sample: tuple[str, bytes] | None
+    unshared: str | None
     ready: dict[str, object]
     answers: list[bytes]
 
@@ -100,8 +103,12 @@ def _load(gateway: Channel, spec: WorkerSpec) -> _Loaded:
     gateway.send(Kind.PHASE, b"load")
     model = load(spec.path)
     protocol = Protocol(model, hide=spec.directory)
+    files = look_at_files(make_temporary())
     gateway.send(Kind.PHASE, b"rehearsal")
     rehearsed = rehearse(protocol, model, spec.path, spec)
+    unshared = what_forbids_sharing(
+        files, look_at_files(make_temporary()), asked=rehearsed.sample is not None
+    )
     failed = rehearsed.example.failed
     ready = {
         "path": spec.path,
@@ -113,7 +120,7 @@ def _load(gateway: Channel, spec: WorkerSpec) -> _Loaded:
         "merging_reason": rehearsed.proof.reason,
     }
     predictor = Predictor(protocol, rehearsed.proof.keys, spec.max_batch_rows)
-    return _Loaded(predictor, protocol, rehearsed.sample, ready, rehearsed.replay.answers)
+    return _Loaded(predictor, protocol, rehearsed.sample, unshared, ready, rehearsed.replay.answers)
 
 
 def _why_unshared(spec: WorkerSpec, before: sharing.Footprint, second: "_Second") -> str | None:
@@ -130,14 +137,11 @@ class _Second(threading.Thread):
     A worker that it forks has this thread alone, and Python takes it for the main one.
     """
 
-    def __init__(
-        self, gateway: Channel, forks: socket.socket, threads: int | None, directory: str
-    ) -> None:
+    def __init__(self, gateway: Channel, forks: socket.socket, threads: int | None) -> None:
         super().__init__(name="serving", daemon=True)
         self._gateway = gateway
         self._forks = forks
         self._threads = threads
-        self._directory = directory
         self._begin = os.eventfd(0, os.EFD_CLOEXEC)
         self._loaded: _Loaded | None = None
         self._seeds: Seeds | None = None
@@ -188,7 +192,7 @@ class _Second(threading.Thread):
         assert self._libraries is not None
         channel, output = descriptors
         own_process(output)
-        make_temporary(self._directory)
+        make_temporary()
         self._seeds.renew()
         gateway = Channel(socket.socket(fileno=channel))
         if (told := gateway.receive()) is None:

@@ -97,13 +97,15 @@ def fork_workers_only() -> None:
 
 
 def settle_in(directory: str) -> None:
-    """Have temporary files go to the release's directory."""
-    os.environ["TMPDIR"] = tempfile.tempdir = str(make_temporary(directory))
+    """Have temporary files go to a directory of this process's own, in the release's."""
+    # Its path is short: sockets in it have but 107 bytes for theirs.
+    os.environ["TMPDIR"] = tempfile.tempdir = str(Path(directory, str(os.getpid())))
+    make_temporary()
 
 
-def make_temporary(directory: str) -> Path:
+def make_temporary() -> Path:
     """Make the directory for temporary files, unless it is there; some clean up what is old."""
-    temporary = Path(directory) / "tmp"
+    temporary = Path(tempfile.gettempdir())
     temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
     return temporary
 

@@ -15,6 +15,11 @@ class Model:
 
 
 ALONE = {
+    "writes to temporary files that it has made": Model(
+        "import tempfile; self.folder = tempfile.mkdtemp()",
+        "open(f'{self.folder}/input', 'w').write('words')",
+        says="temporary files that loading has made",
+    ),
     "starts a thread": Model(
         """
         import threading, time
@@ -140,6 +145,23 @@ ALONE = {
 }
 
 TOGETHER = {
+    "reads temporary files that it has made": Model(
+        """
+        import tempfile
+        self.file = f"{tempfile.mkdtemp()}/weights"
+        with open(self.file, "w") as file:
+            file.write("1")
+        """,
+        "assert open(self.file).read() == '1'",
+    ),
+    "predicts by way of temporary files": Model(
+        "pass",
+        """
+        import tempfile
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(b"words")
+        """,
+    ),
     "nothing special": Model("self.word = 'done'"),
     "sets signal handlers": Model(
         """
