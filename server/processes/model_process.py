@@ -138,7 +138,10 @@ class ModelProcess(asyncio.Protocol):
 
     def begin(self, parts: Sequence[bytes]) -> None:
         """Tell it what to do, see `server.worker.spec`."""
-        self._send(Kind.START, parts)
+        assert self._transport is not None
+        # Of one that has ended by now, `wait_ready` tells.
+        if not self._transport.is_closing():
+            self._send(Kind.START, parts)
 
     async def wait_ready(self, deadline: Deadline) -> list[memoryview]:
         """Wait until it is ready, and return what it says then.
