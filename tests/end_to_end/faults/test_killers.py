@@ -135,14 +135,19 @@ def timed(server: Server, body: Any) -> tuple[int, str, float]:
     return answer.status, answer.json.get("message", ""), time.monotonic() - started
 
 
-@pytest.mark.parametrize(("killer", "status"), [("exit", 500), ("segfault", 500), ("compute", 504)])
+@pytest.mark.parametrize(
+    # A death is seen again, alone in a spare worker; a hang was seen to compute.
+    ("killer", "status", "deaths"),
+    [("exit", 500, 2), ("segfault", 500, 2), ("compute", 504, 1)],
+)
 def test_what_has_ended_the_process_once_is_refused_without_costing_another(
-    live: Live, killer: str, status: int
+    live: Live, killer: str, status: int, deaths: int
 ) -> None:
-    server = live.server
+    server, mark = live.server, live.server.mark()
     body = text(f"{killer} the same")
     first, *_ = timed(server, body)
-    server.wait_healthy()
+    server.wait_for("worker_exited", since=mark, count=deaths)
+    server.wait_for("worker_replaced", since=mark)
     workers, mark = server.worker_pids(), server.mark()
 
     again = [timed(server, body) for _ in range(20)]
