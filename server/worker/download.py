@@ -34,3 +34,5 @@ def run(descriptors: list[int]) -> None:
         report_failure(gateway, error, spec.directory)
     else:
         gateway.send(Kind.READY, path.encode())
+        # Until that is read: of a process that has ended, nothing counts.
+        gateway.receive()
