@@ -1,31 +1,21 @@
 """Which of NumPy's random number generators the system has seeded, and new seeds for those.
 
-NumPy takes its entropy from `secrets.randbits`; a seed sequence keeps it, and a generator its seed
-sequence. So what is asked of that function while a model loads tells which seeds are the
-system's; and as a state can be set as well, it has to be one that comes of such a seed.
+NumPy takes its entropy from `secrets.randbits`: what is asked of it while a model loads tells which
+seeds are the system's. A generator's state tells whether it comes of one, as anyone can set it: by
+PCG64's increment and Philox's key, which drawing leaves as they are, and by what of MT19937 can be
+`traced`. Nothing of SFC64 stays, so there the seed sequence tells: one that was made without a seed
+is the system's, even if its state was set later.
 """
 
 import contextlib
 import gc
 import secrets
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain, compress, islice
-from typing import Any
+from collections.abc import Callable, Iterator
+from itertools import compress
+from typing import Any, NamedTuple
 
-from .twister import blocks
-
-# How far to follow generators of kind MT19937, in blocks of 624 words, for a state that comes of
-# the system's seeds: all together where something has called `seed`, and where nothing has.
-_FEW_BLOCKS = 500
-_MOST_BLOCKS = 20_000
-# One of kind SFC64, in words.
-_MOST_WORDS = 10_000_000
-# How many of the system's seeds are tried for states whose origin isn't known.
-_MOST_SEEDS = 64
-
-_ENTROPY_BITS = 64
+from .twister import Block, traced
 
 # The last of its modules that `numpy.random` needs, and the one that asks for entropy.
 _MODULE = "numpy.random.mtrand"
@@ -37,13 +27,13 @@ class NumpySeeds:
 
     def __init__(self) -> None:
         self._entropy: set[int] = set()
-        self._start: tuple[int, ...] | None = None
+        self._starts: list[Block] = []
         self._sequences: list[Any] = []
         self._renewals: list[_Renewal] = []
         # NumPy need not be there yet.
         if _MODULE in sys.modules and isinstance(_global()._bit_generator, _numpy().MT19937):
             _global().set_state(_numpy().MT19937().state)
-            self._start = _block(_global()._bit_generator)
+            self._starts.append(_block(_global()._bit_generator))
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -52,8 +42,7 @@ class NumpySeeds:
 
         def randbits(k: int) -> int:
             bits = original(k)
-            # Fewer could be a user's seed by chance.
-            if watched and k >= _ENTROPY_BITS:
+            if watched and k >= 64:  # fewer could be a user's seed by chance
                 self._entropy.add(bits)
             return bits
 
@@ -69,21 +58,16 @@ class NumpySeeds:
         if _MODULE not in sys.modules:
             return
         # Without new entropy nothing new was seeded by the system.
-        found = _find_objects() if self._entropy else []
-        self._sequences = [each for each in found if self._from_system(each)]
-        found += [_global(), _global()._bit_generator]
-        objects = {id(each): each for each in found}.values()
+        found = [*(_find_objects() if self._entropy else []), _global(), _global()._bit_generator]
+        objects = list({id(each): each for each in found}.values())
+        self._sequences = [each for each in objects if self._from_system(each)]
         states = [each for each in objects if isinstance(each, _numpy().RandomState)]
-        generators = [each for each in objects if _kind(each) is not None]
-        for generator in self._system_seeded(generators):
-            sequence = _sequence(generator)
-            self._renewals.append(
-                _Renewal(
-                    generator,
-                    sequence if self._from_system(sequence) else None,
-                    [each for each in states if each._bit_generator is generator],
-                )
-            )
+        for name in ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"):
+            if kind := getattr(_numpy(), name, None):  # PCG64DXSM is there since NumPy 1.21
+                for each in self._by_system(kind, [e for e in objects if isinstance(e, kind)]):
+                    sequence = _sequence(each) if self._from_system(_sequence(each)) else None
+                    drawing = [state for state in states if state._bit_generator is each]
+                    self._renewals.append(_Renewal(kind, each, sequence, drawing))
 
     def renew(self) -> None:
         """Give those new seeds, in place, since the model refers to them."""
@@ -95,108 +79,61 @@ class NumpySeeds:
                 pool_size=sequence.pool_size,
                 n_children_spawned=sequence.n_children_spawned,
             )
-        for renewal in self._renewals:
-            renewal.carry_out()
+        for kind, generator, sequence, drawing in self._renewals:
+            # A subclass takes its own name only.
+            state = {**kind(sequence).state, "bit_generator": type(generator).__name__}
+            generator.state = state
+            for each in drawing:  # which may hold the second of two normal numbers
+                each.set_state(state)
 
     def _from_system(self, sequence: Any) -> bool:
         entropy = getattr(sequence, "entropy", None)
         return isinstance(entropy, int) and entropy in self._entropy
 
-    def _system_seeded(self, generators: Sequence[Any]) -> Iterator[Any]:
-        """Those whose state comes of a seed of the system's."""
-        twisters = []
-        for generator in generators:
-            sequence = _sequence(generator)
-            if isinstance(generator, _numpy().MT19937):
-                if (
-                    sequence is None  # `seed` has been called
-                    or self._from_system(sequence)
-                    or generator is _global()._bit_generator
-                ):
-                    twisters.append(generator)
-            elif self._from_system(sequence) and (
-                _same_stream(generator, sequence)
-                or any(_same_stream(generator, each) for each in self._roots())
-            ):
-                yield generator
-        yield from self._twisters_of_system(twisters)
-
-    def _roots(self) -> Iterator[Any]:
-        return map(_numpy().SeedSequence, islice(self._entropy, _MOST_SEEDS))
-
-    def _twisters_of_system(self, generators: Sequence[Any]) -> Iterator[Any]:
-        """Those of kind MT19937. All are looked for at once in what follows from each seed."""
-        wanted: dict[int, list[Any]] = {}
-        for generator in generators:
-            wanted.setdefault(_identity(generator), []).append(generator)
-        origins = {id(each): self._origin(each) for each in generators}
-        # The global one may have been given back a state of before `seed`.
-        starts = [*origins.values(), self._start]
-        starts.extend(_block(_numpy().MT19937(each)) for each in self._roots())
-        known = list(dict.fromkeys(filter(None, starts)))
-        # Most have drawn little.
-        for most in (2, _FEW_BLOCKS // max(len(known), 1)):
-            for start in known:
-                for block in blocks(start, most if wanted else 0):
-                    yield from wanted.pop(block, ())
-        # Where nothing has called `seed`, it is rather one that has drawn much.
-        rest = [each for each in chain(*wanted.values()) if origins[id(each)]]
-        for generator in rest:
-            origin = origins[id(generator)] or ()
-            if _identity(generator) in blocks(origin, _MOST_BLOCKS // len(rest)):
-                yield generator
-
-    def _origin(self, generator: Any) -> tuple[int, ...] | None:
-        """The state that a generator of kind MT19937 began with; None where `seed` was called."""
-        if (sequence := _sequence(generator)) is None:
-            return None
-        if self._from_system(sequence):
-            return _block(_numpy().MT19937(sequence))
-        return self._start
+    def _by_system(self, kind: Any, generators: list[Any]) -> list[Any]:
+        """Those of one kind that come of a seed of the system's."""
+        if not generators or kind is _numpy().SFC64:
+            return [each for each in generators if self._from_system(_sequence(each))]
+        # `RandomState.seed()` and `jumped` leave no sequence of the seed.
+        if kind is _numpy().MT19937:
+            # Each seed shortens how far the others are followed, so without those of other kinds.
+            left = self._entropy - {each.entropy for each in self._sequences}
+            own = filter(self._from_system, map(_sequence, generators))
+            seeded = map(kind, [*own, *map(_numpy().SeedSequence, left)])
+            blocks = traced(map(_block, generators), [*self._starts, *map(_block, seeded)])
+            return [each for each in generators if _block(each) in blocks]
+        seeded = map(kind, [*self._sequences, *map(_numpy().SeedSequence, self._entropy)])
+        streams = {_stream(each) for each in seeded}
+        return [each for each in generators if _stream(each) in streams]
 
 
-@dataclass(frozen=True)
-class _Renewal:
-    """A bit generator, its seed sequence as far as that is the system's, and each `RandomState`
-    that draws from it."""
-
+class _Renewal(NamedTuple):
+    kind: Any  # NumPy's class, of which the generator can be a subclass
     generator: Any
-    sequence: Any
-    states: list[Any]
-
-    def carry_out(self) -> None:
-        kind = _kind(self.generator)
-        assert kind is not None
-        # A subclass takes its own name only.
-        state = {**kind(self.sequence).state, "bit_generator": type(self.generator).__name__}
-        self.generator.state = state
-        for each in self.states:  # which may hold the second of two normal numbers
-            each.set_state(state)
+    sequence: Any  # as far as it is the system's
+    drawing: list[Any]  # each `RandomState` that draws from the generator
 
 
 def _find_objects() -> list[Any]:
     """What NumPy's generators consist of, among all objects that are not frozen."""
-    numpy = _numpy()
-    kinds: set[Any] = set()
-    new = {numpy.BitGenerator, numpy.RandomState, numpy.SeedSequence}
-    while new:
-        kinds |= new
-        new = {subclass for kind in new for subclass in kind.__subclasses__()} - kinds
+    bases = (_numpy().BitGenerator, _numpy().RandomState, _numpy().SeedSequence)
+    kinds = {id(kind) for base in bases for kind in _with_subclasses(base)}
     objects = gc.get_objects()
-    # In C: a model can consist of millions.
-    try:
-        return list(compress(objects, map(kinds.__contains__, map(type, objects))))
-    except Exception:  # there is a class that can't be hashed
-        ids = {id(kind) for kind in kinds}
-        return list(compress(objects, map(ids.__contains__, map(id, map(type, objects)))))
+    # In C: a model can consist of millions. By id: a class need not be hashable.
+    return list(compress(objects, map(kinds.__contains__, map(id, map(type, objects)))))
+
+
+def _with_subclasses(kind: Any) -> Iterator[Any]:
+    yield kind
+    for each in kind.__subclasses__():
+        yield from _with_subclasses(each)
 
 
 def _ask_for_entropy(function: Callable[[int], int]) -> None:
     secrets.randbits = function  # type: ignore[assignment]
     # NumPy has a name of its own for it. Imported only later, it takes the one above.
-    asking: Any = sys.modules.get(_ASKING)
-    if asking is not None:
-        asking.randbits = function
+    if _ASKING in sys.modules:
+        vars(sys.modules[_ASKING])["randbits"] = function
 
 
 def _numpy() -> Any:
@@ -208,42 +145,16 @@ def _global() -> Any:
     return sys.modules["numpy.random.mtrand"]._rand
 
 
-def _kind(generator: Any) -> type[Any] | None:
-    """NumPy's class of a bit generator; None of anything else."""
-    for name in ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"):
-        kind: type[Any] | None = getattr(_numpy(), name, None)
-        if kind is not None and isinstance(generator, kind):
-            return kind
-    return None
-
-
 def _sequence(generator: Any) -> Any:
     """Its seed sequence, public since NumPy 1.25; None where `seed` was called."""
     return getattr(generator, "seed_seq", None) or getattr(generator, "_seed_seq", None)
 
 
-def _block(generator: Any) -> tuple[int, ...]:
-    words: list[int] = generator.state["state"]["key"].tolist()
-    return tuple(words)
+def _block(twister: Any) -> Block:
+    return tuple(twister.state["state"]["key"].tolist())
 
 
-def _identity(generator: Any) -> int:
-    return next(blocks(_block(generator), 1))
-
-
-def _same_stream(generator: Any, sequence: Any) -> bool:
-    """Whether a generator other than MT19937 has, by drawing alone, come from this seed."""
-    kind = _kind(generator)
-    assert kind is not None
-    origin = kind(sequence)
-    now, then = generator.state["state"], origin.state["state"]
-    if "inc" in now:  # PCG64 steps through all states there are with one increment
-        return bool(now["inc"] == then["inc"])
-    if "key" in now:  # Philox encrypts a counter
-        return bool((now["key"] == then["key"]).all())
-    # SFC64 counts its steps in the last word.
-    steps = int(now["state"][3]) - int(then["state"][3])
-    if not 0 <= steps <= _MOST_WORDS:
-        return False
-    origin.random_raw(steps, output=False)
-    return bool((now["state"] == origin.state["state"]["state"]).all())
+def _stream(generator: Any) -> Any:
+    """What drawing leaves as it is: of PCG64 the increment, of Philox the key."""
+    state = generator.state["state"]
+    return state["inc"] if "inc" in state else tuple(state["key"].tolist())

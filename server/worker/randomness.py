@@ -13,10 +13,7 @@ from typing import Any
 from weakref import WeakSet
 
 from .numpy_seeds import NumpySeeds
-from .twister import blocks
-
-# Of what the system seeded, and loading then restored, this much may have been drawn before.
-_MOST_BLOCKS = 500
+from .twister import Block, traced
 
 _SEED = random.Random.seed.__code__
 _SETSTATE = random.Random.setstate.__code__
@@ -113,13 +110,8 @@ class _PythonSeeds:
     def _found_again(self) -> Iterator[random.Random]:
         """Those that were given the state of one that the system had seeded: when copied, or once
         done with a seed that the model wanted for a while."""
-        if not self._restored:
-            return
-        known = {next(blocks(_block(generator), 1)) for generator in self._by_system}
-        known.update(blocks(self._start, _MOST_BLOCKS))
-        for generator in self._restored:
-            if next(blocks(_block(generator), 1)) in known:
-                yield generator
+        found = traced(map(_block, self._restored), [self._start, *map(_block, self._by_system)])
+        return (each for each in self._restored if _block(each) in found)
 
     def renew(self) -> None:
         for generator in self._to_renew:
@@ -128,8 +120,8 @@ class _PythonSeeds:
             self._global.setstate(self._state)
 
 
-def _block(generator: random.Random) -> tuple[int, ...]:
-    words: tuple[int, ...] = random.Random.getstate(generator)[1]
+def _block(generator: random.Random) -> Block:
+    words: Block = random.Random.getstate(generator)[1]
     return words[:-1]
 
 

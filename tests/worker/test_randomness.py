@@ -101,6 +101,14 @@ SYSTEM_SEEDED: dict[str, Model] = {
     "np.random": ("import numpy as np", NUMPY),
     "np.random, drawn": ("import numpy as np; np.random.rand(100_000)", NUMPY),
     "np.random, much drawn": ("import numpy as np; np.random.rand(1_000_000)", NUMPY),
+    "np.random, much drawn beside others": (
+        """
+        import numpy as np
+        others = [np.random.default_rng() for _ in range(10)]
+        np.random.rand(1_000_000)
+        """,
+        NUMPY,
+    ),
     "np.random, half of two normals": (
         "import numpy as np; np.random.standard_normal()",
         "np.random.standard_normal()",
@@ -170,6 +178,10 @@ SYSTEM_SEEDED: dict[str, Model] = {
     "RandomState, seeded by the system again": (
         "import numpy as np; rng = np.random.RandomState(7); rng.seed(None)",
         LEGACY,
+    ),
+    "RandomState, of many": (
+        "import numpy as np; rngs = [np.random.RandomState() for _ in range(100)]",
+        "[rng.rand() for rng in rngs]",
     ),
     "RandomState of another kind": (
         "import numpy as np; rng = np.random.RandomState(np.random.SFC64()); rng.normal()",
@@ -283,6 +295,18 @@ USER_SEEDED: dict[str, Model] = {
         "import numpy as np; rng = np.random.Generator(np.random.PCG64(42).jumped())",
         OWN,
     ),
+    "Philox, of a key": (
+        "import numpy as np; rng = np.random.Generator(np.random.Philox(key=42))",
+        OWN,
+    ),
+    "np.random, seeded while much else is by the system": (
+        """
+        import numpy as np
+        others = [np.random.RandomState() for _ in range(100)]
+        np.random.seed(42)
+        """,
+        NUMPY,
+    ),
     "RandomState": ("import numpy as np; rng = np.random.RandomState(7)", LEGACY),
     "RandomState, half of two normals": (
         "import numpy as np; rng = np.random.RandomState(7); rng.standard_normal(5_001)",
@@ -306,15 +330,7 @@ for kind in ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"):
     make = f"import numpy as np; rng = np.random.Generator(np.random.{kind}(%s)); rng.random(1_001)"
     SYSTEM_SEEDED[kind] = (make % "", OWN)
     USER_SEEDED[kind] = (make % "42", OWN)
-    USER_SEEDED[f"{kind}, state"] = (
-        f"""
-        import numpy as np
-        rng = np.random.Generator(np.random.{kind}())
-        rng.bit_generator.state = np.random.{kind}(42).state
-        rng.random(1_001)
-        """,
-        OWN,
-    )
+    SYSTEM_SEEDED[f"{kind}, much drawn"] = (f"{make % ''}; rng.random(1_000_000)", OWN)
     USER_SEEDED[f"{kind}, unpickled"] = (
         f"""
         import numpy as np, pickle
@@ -322,6 +338,16 @@ for kind in ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"):
         """,
         OWN,
     )
+    if kind != "SFC64":  # there only the seed sequence tells
+        USER_SEEDED[f"{kind}, state"] = (
+            f"""
+            import numpy as np
+            rng = np.random.Generator(np.random.{kind}())
+            rng.bit_generator.state = np.random.{kind}(42).state
+            rng.random(1_001)
+            """,
+            OWN,
+        )
 
 
 def forked(models: dict[str, Model], *modules: str) -> dict[str, Any]:
