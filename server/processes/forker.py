@@ -181,7 +181,7 @@ class Forker:
             case {"exited": int(pid), "code": int() | None as exit_code}:
                 if (told := self._codes.pop(pid, None)) is not None and not told.done():
                     told.set_result(exit_code)
-            case {"ready": list(children)}:
+            case {"ready": list(children)} if not self.ready.done():
                 self.ready.set_result([int(pid) for pid in children])
             case _:
                 raise ValueError("not what is said here")

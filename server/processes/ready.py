@@ -6,6 +6,8 @@ from typing import Any
 
 import orjson
 
+from server.errors import LoadFailed
+
 
 @dataclass(frozen=True, slots=True)
 class Ready:
@@ -40,6 +42,9 @@ class Ready:
         """Read the parts.
 
         Raises:
-            TypeError, ValueError: they are not what a worker says.
+            LoadFailed: they are not what a process says; a model's code may have written them.
         """
-        return cls(**orjson.loads(parts[0]), answers=tuple(map(bytes, parts[1:])))
+        try:
+            return cls(**orjson.loads(parts[0]), answers=tuple(map(bytes, parts[1:])))
+        except (LookupError, TypeError, ValueError) as error:
+            raise LoadFailed("load", f"the process says what none does: {error}") from error

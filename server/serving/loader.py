@@ -22,6 +22,8 @@ from watcher.versions import ModelVersion
 
 _DOWNLOAD = f"{NAME}.download:run"
 _LOAD = f"{NAME}.main:run"
+# For a worker that is forked and has nothing to do but to say so.
+_SECONDS = 30.0
 # A template forks one kind of process only.
 _WORKER = ""
 
@@ -71,6 +73,7 @@ class Loader:
         self._new_worker = new_worker
         self._loop = asyncio.get_running_loop()
         self._template: Template | None = None
+        self._has_forked = False
         self._template_losses = CrashRecord()
         self._fetching = asyncio.Lock()
         self._path: Path | None = None
@@ -143,15 +146,25 @@ class Loader:
         if template is not None:
             try:
                 await self.fork(worker, warm=warm)
-            except LoadFailed:
-                if self._template is template:
+            except LoadFailed as error:
+                if self._template is template and (self._has_forked or error.phase != "start"):
                     raise
+                self._share_no_more(template, str(error))
             else:
+                self._has_forked = True
                 return worker, self.ready
             worker = self._new_worker()
         ready = await self._load(worker, (), share=False)
         self._tell_of_example(ready)
         return worker, ready
+
+    def _share_no_more(self, template: Template, why: str) -> None:
+        """Have workers load the version where a template can't fork even the first of them: the
+        model may have taken away what that needs."""
+        if self._template is template:
+            self._template = None
+            self.unshared = why
+            self._run(template.stop())
 
     async def fork(self, worker: WorkerProcess, *, warm: bool = False) -> None:
         """Fork a worker from the template.
@@ -164,7 +177,8 @@ class Loader:
         try:
             await worker.start(self._template, "worker", _WORKER)
             worker.begin([b"warm" if warm else b""])
-            await worker.wait_ready(Deadline(self._settings.load_timeout_seconds))
+            seconds = self._settings.load_timeout_seconds
+            await worker.wait_ready(Deadline(seconds if warm else min(seconds, _SECONDS)))
         except BaseException:
             await _discard(worker)
             raise

@@ -200,7 +200,7 @@ class _Second(threading.Thread):
         end_with_gateway(gateway)
         limit_threads(self._threads, self._libraries)
         (warm,) = told[1]
-        if warm and self._loaded.sample is not None:
+        if warm and self._loaded.sample is not None and not self._seeds.kept:
             answer_once(self._loaded.protocol, *self._loaded.sample)
         with contextlib.suppress(OSError):
             gateway.send(Kind.READY)

@@ -69,6 +69,14 @@ class NumpySeeds:
                     drawing = [state for state in states if state._bit_generator is each]
                     self._renewals.append(_Renewal(kind, each, sequence, drawing))
 
+    @property
+    def keeps_global(self) -> bool:
+        """Whether NumPy's global generator is not among those, once `settle` has found them."""
+        if _MODULE not in sys.modules:
+            return False
+        used = _global()._bit_generator
+        return all(renewal.generator is not used for renewal in self._renewals)
+
     def renew(self) -> None:
         """Give those new seeds, in place, since the model refers to them."""
         for sequence in self._sequences:

@@ -44,6 +44,12 @@ class Seeds:
         self._python.settle()
         self._numpy.settle()
 
+    @property
+    def kept(self) -> bool:
+        """Whether the model has seeded Python's or NumPy's global generator: each number that is
+        drawn is missing to it then."""
+        return self._python.keeps_global or self._numpy.keeps_global
+
     def renew(self) -> None:
         """Seed them anew; in each process that was forked after `settle`, before anything is
         drawn."""
@@ -100,6 +106,11 @@ class _PythonSeeds:
             elif caller.f_code is _SETSTATE:
                 self._by_system.discard(generator)
                 self._restored.add(generator)
+
+    @property
+    def keeps_global(self) -> bool:
+        """Whether Python's global generator is not among those, once `settle` has found them."""
+        return self._state is not None
 
     def settle(self) -> None:
         by_system = set(self._by_system) | set(self._found_again())

@@ -160,20 +160,36 @@ def test_by_the_setting_nothing_is_shared(
 def test_workers_that_end_with_their_template_are_collected(
     tmp_path_factory: pytest.TempPathFactory, registry: Registry, saved: SavedModels
 ) -> None:
-    # Some of the workers come up, and some do not.
-    load = """
-        import os, resource
+    # Some of the workers come up, and some do not; nor do those that load it by themselves then.
+    directory = tmp_path_factory.mktemp("collected")
+    once = directory / "once"
+    load = f"""
+        import os, pathlib, resource
+        pathlib.Path({str(once)!r}).touch(exist_ok=False)
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         few = len(os.listdir("/proc/self/fd")) + 2
         resource.setrlimit(resource.RLIMIT_NOFILE, (few, most))
     """
-    directory = tmp_path_factory.mktemp("collected")
     settings = {"WORKERS": "8", "POLL_INTERVAL_SECONDS": "0"}
     with serving(directory, registry, saved, "collected", **settings) as live:
         live.promote(live.add(saved.save("return ['never'] * len(model_input)", load=load)))
         for _ in range(8):
             assert live.server.reload().status == 500
+            once.unlink()
         assert_serves_still(live.server)
+
+
+def test_a_model_that_can_not_even_be_forked_once_is_served(live: Live) -> None:
+    load = """
+        import os, resource
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, most))
+    """
+    serve(live, Model(load))
+    info = live.server.info()
+    assert (info["workers_share"], len(working(live.server))) == (False, WORKERS)
+    assert "no process can be started" in info["workers_share_reason"]
+    wait_until(lambda: not templates(live.server), "no template is kept")
 
 
 def assert_serves_still(server: Server) -> None:
