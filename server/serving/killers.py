@@ -1,6 +1,5 @@
 """The requests that ended a worker, or used up its time, with nothing else in it."""
 
-import hashlib
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
@@ -19,14 +18,6 @@ _MESSAGES: Mapping[type[KnownRequest], str] = {
 }
 
 log = structlog.get_logger("server.serving.killers")
-
-
-def digest_of(content_type: bytes, body: bytes) -> bytes:
-    """What a request is remembered by: all that the model gets to see of it."""
-    # No header has a line break in it.
-    digest = hashlib.sha256(content_type + b"\n")
-    digest.update(body)
-    return digest.digest()
 
 
 class _Killer:

@@ -18,7 +18,8 @@ from server.errors import (
     WorkerDiedBefore,
 )
 from server.serving.calls import Call, refuse
-from server.serving.killers import Killers, digest_of
+from server.serving.digests import Digester
+from server.serving.killers import Killers
 from server.serving.spare import Failure, Spare, StartSpare
 from server.serving.traffic import AnswerCount
 from server.settings import Settings
@@ -28,8 +29,6 @@ MOST_SPARES = 2
 # The part of its time that a request gets first while others wait: most are soon answered, and need
 # not wait for the one that hangs.
 _BRIEF = 0.1
-# The digest of a larger body is taken beside the loop, which it would hold up.
-_LARGE_BODY = 64 * 1024
 
 
 class _Suspect:
@@ -94,13 +93,12 @@ class Retrials:
         self._start_spare: StartSpare | None = None
         self._successor: Retrials | None = None
         self._closed: ServingError | None = None
-        self._digesting: list[Call] = []
+        self._digester = Digester()
         self._waiting: list[_Suspect] = []
         self._trying: list[_Suspect] = []
         self._slots: set[asyncio.Task[None]] = set()
         # How many of those have a spare that is not still being started.
         self._up = 0
-        self._digests: set[asyncio.Task[None]] = set()
         self._endings: set[asyncio.Task[None]] = set()
 
     @property
@@ -111,13 +109,13 @@ class Retrials:
     @property
     def waiting(self) -> int:
         """How many calls no worker has taken yet."""
-        return len(self._digesting) + len(self._waiting)
+        return len(self._digester.calls) + len(self._waiting)
 
     @property
     def unanswered(self) -> int:
         """How many calls wait or are being asked, other than those whose clients have gone."""
         suspects = [suspect.call for suspect in (*self._waiting, *self._trying)]
-        return sum(not call.answer.done() for call in (*self._digesting, *suspects))
+        return sum(not call.answer.done() for call in (*self._digester.calls, *suspects))
 
     def offer(self, start_spare: StartSpare) -> None:
         """Take suspects from now on."""
@@ -127,7 +125,7 @@ class Retrials:
         """Ask calls again whose worker was lost, also those whose clients have gone: who posts a
         killer and hangs up must not be able to go on with that."""
         for call in calls:
-            self._with_digest(call, partial(self._suspect, call))
+            self._digester.digest(call, partial(self._suspect, call))
 
     def screen(self, call: Call, submit: Callable[[Call], None]) -> None:
         """Refuse a call that is known, or ask it again if it is due, or `submit` it."""
@@ -141,12 +139,12 @@ class Retrials:
             else:
                 self._enqueue(_Suspect(call, digest, known=True))
 
-        self._with_digest(call, decide)
+        self._digester.digest(call, decide)
 
     def note_hung(self, call: Call, *, computing: bool) -> None:
         """Note that a call used its whole time, by itself in a serving worker."""
         error = TimedOutBefore if computing else None
-        self._with_digest(call, lambda digest: self._convict(call, digest, error))
+        self._digester.digest(call, lambda digest: self._convict(call, digest, error))
 
     def hand_over(self, other: "Retrials") -> None:
         """Have another release ask again what waits here, and what is added later: there will be
@@ -162,31 +160,16 @@ class Retrials:
         """Refuse whatever is unanswered, and whatever comes."""
         self._closed = error
         suspects = [suspect.call for suspect in (*self._take_all(), *self._trying)]
-        for call in (*self._digesting, *suspects):
+        for call in (*self._digester.calls, *suspects):
             refuse(call, error)
+        self._digester.cancel()
 
     async def stop(self) -> None:
         """End the spares, after `close`."""
-        begun = [*self._slots, *self._digests]
-        for task in begun:
+        for task in self._slots:
             task.cancel()
-        await asyncio.gather(*begun, return_exceptions=True)
+        await asyncio.gather(*self._slots, return_exceptions=True)
         await asyncio.gather(*self._endings, return_exceptions=True)
-
-    def _with_digest(self, call: Call, then: Callable[[bytes], None]) -> None:
-        if len(call.body) <= _LARGE_BODY:
-            then(digest_of(call.content_type, call.body))
-        else:
-            self._digesting.append(call)
-            self._spawn(self._digest_aside(call, then), self._digests)
-
-    async def _digest_aside(self, call: Call, then: Callable[[bytes], None]) -> None:
-        try:
-            digest = await asyncio.to_thread(digest_of, call.content_type, call.body)
-        finally:
-            self._digesting.remove(call)
-        if self._closed is None:
-            then(digest)
 
     def _suspect(self, call: Call, digest: bytes) -> None:
         self._enqueue(_Suspect(call, digest))

@@ -4,7 +4,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from server.errors import KnownRequest, TimedOutBefore, WorkerDiedBefore
-from server.serving.killers import MOST_KILLERS, RETRIAL_SECONDS, Killers, digest_of
+from server.serving.digests import digest_of
+from server.serving.killers import MOST_KILLERS, RETRIAL_SECONDS, Killers
 
 
 class Clock:
