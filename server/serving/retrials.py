@@ -11,7 +11,6 @@ from server.errors import (
     KnownRequest,
     LoadFailed,
     PredictionTimeout,
-    QueueFull,
     ServingError,
     TimedOutBefore,
     WorkerDied,
@@ -21,6 +20,7 @@ from server.serving.calls import Call, refuse
 from server.serving.digests import Digester
 from server.serving.killers import Killers
 from server.serving.spare import Failure, Spare, StartSpare
+from server.serving.suspects import Suspect, Suspects
 from server.serving.traffic import AnswerCount
 from server.settings import Settings
 from server.worker.frames import Answer
@@ -29,29 +29,6 @@ MOST_SPARES = 2
 # The part of its time that a request gets first while others wait: most are soon answered, and need
 # not wait for the one that hangs.
 _BRIEF = 0.1
-
-
-class _Suspect:
-    """A request to be asked again.
-
-    Attributes:
-        digest: What it is known by.
-        known: Whether it is remembered, and is given its trial of this minute.
-        needs_fresh: Whether only a worker that has not been asked before is to have it: one has
-            died of it, or of what that had been asked before.
-        slow: Whether it goes behind the others, as it has used up the part of its time that it gets
-            while they wait.
-    """
-
-    __slots__ = ("call", "digest", "known", "needs_fresh", "slow", "timer")
-
-    def __init__(self, call: Call, digest: bytes, *, known: bool = False) -> None:
-        self.call = call
-        self.digest = digest
-        self.known = known
-        self.needs_fresh = known
-        self.slow = False
-        self.timer: asyncio.TimerHandle | None = None
 
 
 class Retrials:
@@ -94,8 +71,7 @@ class Retrials:
         self._successor: Retrials | None = None
         self._closed: ServingError | None = None
         self._digester = Digester()
-        self._waiting: list[_Suspect] = []
-        self._trying: list[_Suspect] = []
+        self._suspects = Suspects(settings, on_change)
         self._slots: set[asyncio.Task[None]] = set()
         # How many of those have a spare that is not still being started.
         self._up = 0
@@ -109,13 +85,13 @@ class Retrials:
     @property
     def waiting(self) -> int:
         """How many calls no worker has taken yet."""
-        return len(self._digester.calls) + len(self._waiting)
+        return len(self._digester.calls) + self._suspects.waiting
 
     @property
     def unanswered(self) -> int:
         """How many calls wait or are being asked, other than those whose clients have gone."""
-        suspects = [suspect.call for suspect in (*self._waiting, *self._trying)]
-        return sum(not call.answer.done() for call in (*self._digester.calls, *suspects))
+        calls = (*self._digester.calls, *self._suspects.calls)
+        return sum(not call.answer.done() for call in calls)
 
     def offer(self, start_spare: StartSpare) -> None:
         """Take suspects from now on."""
@@ -137,7 +113,7 @@ class Retrials:
                 refuse(call, error)
                 self._on_change()
             else:
-                self._enqueue(_Suspect(call, digest, known=True))
+                self._enqueue(Suspect(call, digest, known=True))
 
         self._digester.digest(call, decide)
 
@@ -152,17 +128,17 @@ class Retrials:
         self._start_spare = None
         if other.offered:
             self._successor = other
-        for suspect in self._take_all():
+        for suspect in self._suspects.take_all():
             if not suspect.call.answer.done():
                 self._enqueue(suspect)
 
     def close(self, error: ServingError) -> None:
         """Refuse whatever is unanswered, and whatever comes."""
         self._closed = error
-        suspects = [suspect.call for suspect in (*self._take_all(), *self._trying)]
-        for call in (*self._digester.calls, *suspects):
+        for call in (*self._digester.calls, *self._suspects.calls):
             refuse(call, error)
         self._digester.cancel()
+        self._suspects.take_all()
 
     async def stop(self) -> None:
         """End the spares, after `close`."""
@@ -172,9 +148,9 @@ class Retrials:
         await asyncio.gather(*self._endings, return_exceptions=True)
 
     def _suspect(self, call: Call, digest: bytes) -> None:
-        self._enqueue(_Suspect(call, digest))
+        self._enqueue(Suspect(call, digest))
 
-    def _enqueue(self, suspect: _Suspect) -> None:
+    def _enqueue(self, suspect: Suspect) -> None:
         """Let a suspect wait for a spare, or for those of the release that serves by now."""
         call = suspect.call
         if self._closed is not None:
@@ -185,32 +161,22 @@ class Retrials:
             self._do_without_spare([suspect])
         elif not suspect.known and (error := self._killers.refusal(suspect.digest)):
             refuse(call, error)
-        elif not call.answer.done() or len(self._waiting) < self._most:
-            # Any of those before it may take all its time.
-            call.due = self._loop.time() + (len(self._waiting) + 1) * self._seconds
-            suspect.timer = self._loop.call_at(call.due, self._too_late, suspect)
-            self._waiting.append(suspect)
+        elif self._suspects.put(suspect):
             self._fill_slots()
         self._on_change()
 
-    def _do_without_spare(self, suspects: list[_Suspect]) -> None:
+    def _do_without_spare(self, suspects: list[Suspect]) -> None:
         for suspect in suspects:
             if suspect.needs_fresh:
                 known = self._killers.refusal(suspect.digest)
                 refuse(suspect.call, known or WorkerDied("the model's process died"))
         self._ask_in_serving([s.call for s in suspects if not s.call.answer.done()])
 
-    def _too_late(self, suspect: _Suspect) -> None:
-        self._take_out(suspect)
-        refuse(suspect.call, QueueFull("no worker was free in time"))
-        self._on_change()
-
     def _fill_slots(self) -> None:
         """Start a spare, if there are not yet as many as there are different requests, or as may
         be. One at a time: the worker in place of the lost one comes from the same template."""
-        different = len({suspect.digest for suspect in self._open()}) + len(self._trying)
         starting = len(self._slots) > self._up
-        if not starting and len(self._slots) < min(MOST_SPARES, different):
+        if not starting and len(self._slots) < min(MOST_SPARES, self._suspects.different):
             self._spawn(self._fill_slot(), self._slots)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
@@ -222,11 +188,11 @@ class Retrials:
     async def _fill_slot(self) -> None:
         """Ask what waits in one spare after another."""
         try:
-            while self._open():
+            while self._suspects.any_open:
                 await self._use_spare()
         except LoadFailed:
             # Where one can't be had now, each of them would wait for the same.
-            self._do_without_spare(self._take_all())
+            self._do_without_spare(self._suspects.take_all())
             self._on_change()
         finally:
             # At once, rather than when the loop comes to it: who comes now needs another.
@@ -241,51 +207,18 @@ class Retrials:
         self._up += 1
         self._fill_slots()
         try:
-            while spare.alive and (suspect := self._take(fresh=spare.fresh)) is not None:
+            while spare.alive and (suspect := self._suspects.take(fresh=spare.fresh)):
                 await self._try(spare, suspect)
         finally:
             self._up -= 1
             self._spawn(spare.stop(), self._endings)
 
-    def _open(self) -> list[_Suspect]:
-        """Those who may be asked now: not what is being asked at this moment by someone else."""
-        tried = {suspect.digest for suspect in self._trying}
-        return [suspect for suspect in self._waiting if suspect.digest not in tried]
-
-    def _take(self, *, fresh: bool) -> _Suspect | None:
-        """Take out whom to ask next in a spare.
-
-        Args:
-            fresh: Whether it has not been asked anything yet.
-        """
-        candidates = [suspect for suspect in self._open() if fresh or not suspect.needs_fresh]
-        if not candidates:
-            return None
-        # What is waited for, what is soon done, and what only a fresh one can settle.
-        suspect = min(candidates, key=lambda s: (s.call.answer.done(), s.slow, not s.needs_fresh))
-        self._take_out(suspect)
-        return suspect
-
-    def _take_out(self, suspect: _Suspect) -> None:
-        self._waiting.remove(suspect)
-        assert suspect.timer is not None
-        suspect.timer.cancel()
-
-    def _take_all(self) -> list[_Suspect]:
-        suspects = list(self._waiting)
-        for suspect in suspects:
-            self._take_out(suspect)
-        return suspects
-
-    async def _try(self, spare: Spare, suspect: _Suspect) -> None:
+    async def _try(self, spare: Spare, suspect: Suspect) -> None:
         call = suspect.call
         fresh = spare.fresh
-        brief = not suspect.slow and bool(self._open())
-        self._trying.append(suspect)
-        try:
+        brief = not suspect.slow and self._suspects.any_open
+        with self._suspects.trying(suspect):
             answer = await spare.ask(call, self._seconds * (_BRIEF if brief else 1.0))
-        finally:
-            self._trying.remove(suspect)
         if isinstance(answer, Answer):
             self._answers.total += 1
             self._killers.forget(suspect.digest)
@@ -310,7 +243,7 @@ class Retrials:
         """Note that a call is at fault, and refuse its like with `error` from now on."""
         if error is not None:
             self._killers.remember(digest, len(call.body), error)
-            for like in [suspect for suspect in self._waiting if suspect.digest == digest]:
-                self._take_out(like)
+            for like in self._suspects.alike(digest):
+                self._suspects.take_out(like)
                 self._enqueue(like)
         self._on_culprit(call, digest)
