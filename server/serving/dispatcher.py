@@ -5,10 +5,9 @@ import math
 from collections import deque
 from collections.abc import Callable
 
-from server.errors import QueueFull, ServingError, WorkerDied
+from server.errors import QueueFull, ServingError
 from server.processes.worker_process import WorkerProcess
 from server.serving.calls import Answered, Batch, Call, refuse
-from server.serving.killers import Killers
 from server.serving.overdue import Overdue
 from server.serving.retrials import Retrials
 from server.serving.spare import StartSpare
@@ -45,11 +44,9 @@ class Dispatcher:
         recent: RecentRequests,
         on_culprit: Callable[[bytes], None],
     ) -> None:
-        self._version = model.display
         self._label = model.label
         self._settings = settings
         self._recent = recent
-        self._on_culprit = on_culprit
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Call] = deque()
         self._idle: deque[WorkerProcess] = deque()
@@ -62,26 +59,23 @@ class Dispatcher:
         self.empty = asyncio.Event()
         self.empty.set()
         self.answers = AnswerCount()
-        self._killers = Killers(self._version)
-        # Looked at for each request; empty while none is known.
-        self._known_lengths = self._killers.lengths
         self._retrials = Retrials(
-            self._version,
-            self._label,
+            model,
             settings,
-            self._killers,
+            self._queue,
             self.answers,
-            self._note_emptiness,
-            self._note_culprit,
-            self._ask_alone,
+            self._note_retrials,
+            on_culprit,
         )
+        # Looked at for each request; empty while none is known.
+        self._known_lengths = self._retrials.known_lengths
         self._overdue = Overdue(
-            self._version,
+            model.display,
             settings.request_timeout_seconds,
             self._queue,
             self._batches,
             self.answers,
-            self._note_hung,
+            self._retrials.note_hung,
             self._note_emptiness,
         )
 
@@ -115,9 +109,7 @@ class Dispatcher:
             self._queue.extendleft(reversed(batches.pop().calls.values()))
         if not batches:
             return False
-        self._ask_again(batches[0])
-        if self._queue:
-            self._schedule()
+        self._retrials.add([*batches[0].calls.values()])
         return True
 
     def close(self, error: ServingError) -> None:
@@ -294,40 +286,8 @@ class Dispatcher:
         else:
             self.empty.set()
 
-    def _ask_again(self, batch: Batch) -> None:
-        """Have what a lost worker held predicted alone; what was alone before is the one at
-        fault."""
-        suspects = []
-        for call in batch.calls.values():
-            if call.alone:
-                refuse(call, WorkerDied("the model's process died"))
-            else:
-                suspects.append(call)
-        if self._retrials.offered:
-            self._retrials.add(suspects)
-        else:
-            self._ask_alone(suspects)
+    def _note_retrials(self) -> None:
+        """Note what suspects are left, and dispatch what of them came into the queue."""
+        if self._queue:
+            self._schedule()
         self._note_emptiness()
-
-    def _ask_alone(self, calls: list[Call]) -> None:
-        """Put calls in front of the queue, each to be predicted alone."""
-        now = self._loop.time()
-        for place in reversed(range(len(calls))):
-            call = calls[place]
-            call.alone = True
-            # Any of those before it may take all its time, and be the one at fault.
-            call.due = now + (place + 1) * self._settings.request_timeout_seconds
-            self._queue.appendleft(call)
-        self._schedule()
-
-    def _note_hung(self, call: Call, computing: bool) -> None:
-        if self._retrials.offered:
-            self._retrials.note_hung(call, computing=computing)
-
-    def _note_culprit(self, culprit: Call, digest: bytes) -> None:
-        for call in self._queue if digest in self._killers else ():
-            alike = call.body == culprit.body and call.content_type == culprit.content_type
-            if alike and (error := self._killers.refusal(digest)):
-                # It stays in the queue: what has been answered is passed over there.
-                refuse(call, error)
-        self._on_culprit(digest)

@@ -3,7 +3,8 @@ nobody else suffers from it."""
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Coroutine
+from collections import deque
+from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,7 @@ from server.serving.suspects import Suspect, Suspects
 from server.serving.traffic import AnswerCount
 from server.settings import Settings
 from server.worker.frames import Answer
+from watcher.versions import ModelVersion
 
 MOST_SPARES = 2
 # The part of its time that a request gets first while others wait: most are soon answered, and need
@@ -35,41 +37,36 @@ class Retrials:
     """Asks suspects again in at most two spare workers, which are there only while any waits.
 
     Args:
-        version: The version, for the log.
-        label: As it stands in answers.
+        model: The version that the workers serve; its label stands in every answer.
         settings: Limits.
-        killers: Where those at fault are remembered.
+        queue: The calls that wait for the serving workers: they ask suspects again, each alone,
+            where there is no spare to be had.
         answers: Where answers are counted.
-        on_change: Called when `unanswered` may have changed.
-        on_culprit: Called with each request that killed or hung a worker by itself, and its digest.
-        ask_in_serving: Has the serving workers ask calls again, each alone, where there is no spare
-            to be had.
+        on_change: Called when `unanswered` or the queue may have changed.
+        on_culprit: Called with the digest of each request that killed or hung a worker by itself.
     """
 
     def __init__(
         self,
-        version: str,
-        label: str,
+        model: ModelVersion,
         settings: Settings,
-        killers: Killers,
+        queue: deque[Call],
         answers: AnswerCount,
         on_change: Callable[[], None],
-        on_culprit: Callable[[Call, bytes], None],
-        ask_in_serving: Callable[[list[Call]], None],
+        on_culprit: Callable[[bytes], None],
     ) -> None:
-        self._version = version
-        self._label = label
+        self._version = model.display
+        self._label = model.label
         self._seconds = settings.request_timeout_seconds
-        self._most = settings.max_queue
-        self._killers = killers
+        self._queue = queue
         self._answers = answers
         self._on_change = on_change
         self._on_culprit = on_culprit
-        self._ask_in_serving = ask_in_serving
         self._loop = asyncio.get_running_loop()
         self._start_spare: StartSpare | None = None
         self._successor: Retrials | None = None
         self._closed: ServingError | None = None
+        self._killers = Killers(model.display)
         self._digester = Digester()
         self._suspects = Suspects(settings, on_change)
         self._slots: set[asyncio.Task[None]] = set()
@@ -78,9 +75,9 @@ class Retrials:
         self._endings: set[asyncio.Task[None]] = set()
 
     @property
-    def offered(self) -> bool:
-        """Whether suspects can be asked again here."""
-        return self._start_spare is not None or self._successor is not None
+    def known_lengths(self) -> Collection[int]:
+        """The lengths of the bodies worth screening, now and later."""
+        return self._killers.lengths
 
     @property
     def waiting(self) -> int:
@@ -99,9 +96,20 @@ class Retrials:
 
     def add(self, calls: list[Call]) -> None:
         """Ask calls again whose worker was lost, also those whose clients have gone: who posts a
-        killer and hangs up must not be able to go on with that."""
+        killer and hangs up must not be able to go on with that. What was alone before is the one at
+        fault."""
+        suspects = []
         for call in calls:
-            self._digester.digest(call, partial(self._suspect, call))
+            if call.alone:
+                refuse(call, WorkerDied("the model's process died"))
+            else:
+                suspects.append(call)
+        if self._offered:
+            for call in suspects:
+                self._digester.digest(call, partial(self._suspect, call))
+        else:
+            self._ask_in_serving(suspects)
+        self._on_change()
 
     def screen(self, call: Call, submit: Callable[[Call], None]) -> None:
         """Refuse a call that is known, or ask it again if it is due, or `submit` it."""
@@ -117,16 +125,21 @@ class Retrials:
 
         self._digester.digest(call, decide)
 
-    def note_hung(self, call: Call, *, computing: bool) -> None:
-        """Note that a call used its whole time, by itself in a serving worker."""
-        error = TimedOutBefore if computing else None
-        self._digester.digest(call, lambda digest: self._convict(call, digest, error))
+    def note_hung(self, call: Call, computing: bool) -> None:
+        """Note that a call used its whole time, by itself in a serving worker.
+
+        Args:
+            computing: Whether that computed all the while.
+        """
+        if self._offered:
+            error = TimedOutBefore if computing else None
+            self._digester.digest(call, lambda digest: self._convict(call, digest, error))
 
     def hand_over(self, other: "Retrials") -> None:
         """Have another release ask again what waits here, and what is added later: there will be
         no more spares here. Where that has none either, this one's serving workers do it."""
         self._start_spare = None
-        if other.offered:
+        if other._offered:
             self._successor = other
         for suspect in self._suspects.take_all():
             if not suspect.call.answer.done():
@@ -146,6 +159,11 @@ class Retrials:
             task.cancel()
         await asyncio.gather(*self._slots, return_exceptions=True)
         await asyncio.gather(*self._endings, return_exceptions=True)
+
+    @property
+    def _offered(self) -> bool:
+        """Whether suspects can be asked again in spares."""
+        return self._start_spare is not None or self._successor is not None
 
     def _suspect(self, call: Call, digest: bytes) -> None:
         self._enqueue(Suspect(call, digest))
@@ -171,6 +189,16 @@ class Retrials:
                 known = self._killers.refusal(suspect.digest)
                 refuse(suspect.call, known or WorkerDied("the model's process died"))
         self._ask_in_serving([s.call for s in suspects if not s.call.answer.done()])
+
+    def _ask_in_serving(self, calls: list[Call]) -> None:
+        """Put calls in front of the queue, each to be predicted alone."""
+        now = self._loop.time()
+        for place in reversed(range(len(calls))):
+            call = calls[place]
+            call.alone = True
+            # Any of those before it may take all its time, and be the one at fault.
+            call.due = now + (place + 1) * self._seconds
+            self._queue.appendleft(call)
 
     def _fill_slots(self) -> None:
         """Start a spare, if there are not yet as many as there are different requests, or as may
@@ -246,4 +274,13 @@ class Retrials:
             for like in self._suspects.alike(digest):
                 self._suspects.take_out(like)
                 self._enqueue(like)
-        self._on_culprit(call, digest)
+        self._refuse_queued(call, digest)
+        self._on_culprit(digest)
+
+    def _refuse_queued(self, culprit: Call, digest: bytes) -> None:
+        """Refuse what waits for the serving workers and is the same request."""
+        for call in self._queue if digest in self._killers else ():
+            alike = call.body == culprit.body and call.content_type == culprit.content_type
+            if alike and (error := self._killers.refusal(digest)):
+                # It stays in the queue: what has been answered is passed over there.
+                refuse(call, error)
