@@ -195,7 +195,8 @@ def test_an_outage_costs_no_thread_process_or_descriptor(server: Server, healed:
         server.wait_for("registry_recovered", since=mark)
 
     outage(Drop())
-    wait_until(lambda: len(server.processes()) == 5, "what retired has ended")
+    # The gateway, the environment and its resource tracker, the look-up, a template and a worker.
+    wait_until(lambda: len(server.processes()) == 6, "what retired has ended")
     threads, processes, descriptors = holds()
 
     for fault in (Drop(), Garble(), Refuse()):
