@@ -55,18 +55,24 @@ def run(descriptors: list[int]) -> None:
     # the main thread may set handlers for signals, which some models do.
     second = _Second(gateway, socket.socket(fileno=forks), spec.threads)
     second.start()
-    before = sharing.look()
     become_nice()
     if not spec.share:
         # Only where workers are forked must that wait until then.
         limit_threads(spec.threads, ThreadpoolController())
+    before = sharing.look()
     try:
         with watching_seeds() as seeds:
             loaded = _load(gateway, spec)
     except BaseException as error:  # sys.exit in a model's code, too
         report_failure(gateway, error, spec.directory)
         return
-    second.begin(loaded, seeds, before if spec.share else None)
+    unshared = _why_unshared(spec, before, second) or loaded.unshared
+    if unshared is None:
+        gc.collect()
+        seeds.settle()
+        # Else the first collection in each worker would touch, and so copy, every page.
+        gc.freeze()
+    second.begin(loaded, seeds, unshared)
     # Real requests are in these, and nobody needs them any more.
     del told, spec
     second.join()
@@ -117,6 +123,13 @@ def _load(gateway: Channel, spec: WorkerSpec) -> _Loaded:
     return _Loaded(predictor, protocol, rehearsed.sample, unshared, ready, rehearsed.replay.answers)
 
 
+def _why_unshared(spec: WorkerSpec, before: sharing.Footprint, second: "_Second") -> str | None:
+    if not spec.share:
+        return "not asked for"
+    threads = [thread.native_id for thread in (threading.main_thread(), second)]
+    return sharing.what_forbids_forking(before, threads=[t for t in threads if t is not None])
+
+
 class _Second(threading.Thread):
     """The thread that is never nice. While the main one loads, it waits, and looks whether the
     gateway is still there; then it serves, or forks the workers.
@@ -132,16 +145,17 @@ class _Second(threading.Thread):
         self._begin = os.eventfd(0, os.EFD_CLOEXEC)
         self._loaded: _Loaded | None = None
         self._seeds: Seeds | None = None
-        self._before: sharing.Footprint | None = None
+        self._unshared: str | None = None
         self._libraries: ThreadpoolController | None = None
 
-    def begin(self, loaded: _Loaded, seeds: Seeds, before: sharing.Footprint | None) -> None:
+    def begin(self, loaded: _Loaded, seeds: Seeds, unshared: str | None) -> None:
         """Hand over the loaded model.
 
         Args:
-            before: What this process held before; None where it is not to fork workers.
+            unshared: Why workers can't be forked from this process, if they can't.
         """
-        self._loaded, self._seeds, self._before = loaded, seeds, before
+        self._loaded, self._seeds, self._unshared = loaded, seeds, unshared
+        self._libraries = ThreadpoolController()
         os.eventfd_write(self._begin, 1)
 
     def run(self) -> None:
@@ -150,41 +164,21 @@ class _Second(threading.Thread):
         poll.register(self._begin, select.POLLIN)
         if self._begin not in [descriptor for descriptor, _ in poll.poll()]:
             end_process()
-        assert self._loaded is not None
-        unshared = self._get_ready()
         os.close(self._begin)
-        ready = strict_json.dumps({**self._loaded.ready, "unshared": unshared})
+        assert self._loaded is not None
+        assert self._libraries is not None
+        ready = strict_json.dumps({**self._loaded.ready, "unshared": self._unshared})
         # The gateway may end at any time.
         with contextlib.suppress(OSError):
-            if unshared is None:
+            if self._unshared is None:
                 self._fork_workers(ready)
             else:
                 self._forks.close()
-                assert self._libraries is not None
                 name_process("worker")
                 end_with_gateway(self._gateway)
                 limit_threads(self._threads, self._libraries)
                 self._gateway.send(Kind.READY, ready, *self._loaded.answers)
                 self._serve(self._gateway)
-
-    def _get_ready(self) -> str | None:
-        """Do what is left to do, in this thread, as the nice one waits long for it on busy cores.
-        Return why workers must not be forked, if they must not."""
-        assert self._loaded is not None
-        assert self._seeds is not None
-        self._libraries = ThreadpoolController()
-        if self._before is None:
-            return "not asked for"
-        known = [thread.native_id for thread in (threading.main_thread(), self)]
-        threads = [number for number in known if number is not None]
-        unshared = sharing.what_forbids_forking(self._before, threads=threads)
-        if unshared or self._loaded.unshared:
-            return unshared or self._loaded.unshared
-        gc.collect()
-        self._seeds.settle()
-        # Else the first collection in each worker would touch, and so copy, every page.
-        gc.freeze()
-        return None
 
     def _fork_workers(self, ready: bytes) -> None:
         assert self._loaded is not None
