@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 
 from server.processes.environment import Environment
 from server.settings import Settings
+from tests.support.clock import Clock
 from tests.support.events import has_its_fields
 from tests.support.gateway import Client, Gateway, Listener, running
 from tests.support.live import Live
@@ -77,6 +78,12 @@ def tracking_server(
 def http_registry(tracking_server: TrackingServer) -> HttpRegistry:
     """The tracking server's registry."""
     return HttpRegistry(tracking_server.url)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Tells the time to what takes it as an argument."""
+    return Clock()
 
 
 @pytest.fixture

@@ -33,14 +33,9 @@ log = structlog.get_logger("server.serving.loader")
 class Loader:
     """Brings up the processes of one release.
 
+    What `server.serving.release.Release` takes as well is the same here.
+
     Args:
-        model: The version.
-        settings: Limits.
-        environment: Where processes come from.
-        threads: Most BLAS and OpenMP threads of each worker, or None to leave what the user set.
-        directory: The release's own.
-        rehearse: Whether the version must also answer its own example.
-        replaces: Whether something better serves, and will serve on if this is refused.
         new_worker: Makes a handle on a worker that has not been started.
 
     Attributes:

@@ -6,22 +6,7 @@ from structlog.testing import capture_logs
 from server.errors import KnownRequest, TimedOutBefore, WorkerDiedBefore
 from server.serving.digests import digest_of
 from server.serving.killers import MOST_KILLERS, RETRIAL_SECONDS, Killers
-
-
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """Tells the time."""
-    return Clock()
+from tests.support.clock import Clock
 
 
 @pytest.fixture

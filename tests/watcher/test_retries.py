@@ -2,26 +2,12 @@
 
 import pytest
 
+from tests.support.clock import Clock
 from watcher.retries import LONGEST_PAUSE_SECONDS, RetryPauses
 from watcher.versions import Identity
 
 BROKEN: Identity = ("2", "run", "source")
 OTHER: Identity = ("3", "run", "source")
-
-
-class Clock:
-    """Seconds that pass when the test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
