@@ -75,3 +75,11 @@ class Child:
         os.close(self._descriptor)
         self.ended.set_result(None)
         self._on_end()
+
+
+def watch(pid: int, family: set[int], descriptor: int, code: "asyncio.Future[int | None]") -> Child:
+    """A process whose number is in `family` until it has ended; see `Child` for the others."""
+    child = Child(pid, descriptor, code)
+    family.add(pid)
+    child.ended.add_done_callback(lambda _: family.discard(pid))
+    return child

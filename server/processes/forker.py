@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from server.processes.child import Child
+from server.processes.child import Child, watch
 from server.worker.forking import LONGEST_PACKET
 
 # Forking takes milliseconds, and on a machine that has much else to do, seconds.
-FORK_SECONDS = 10.0
+_FORK_SECONDS = 10.0
 # Seconds between looks whether the process was stopped.
 _LOOK_SECONDS = 0.5
 
@@ -68,6 +68,7 @@ class Forker:
         self._loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[list[int]] = self._loop.create_future()
         self._lost = False
+        self._turn = asyncio.Lock()
         self._asked = 0
         self._answers: dict[int, asyncio.Future[_Answer]] = {}
         self._codes: dict[int, asyncio.Future[int | None]] = {}
@@ -113,7 +114,8 @@ class Forker:
                 undo.callback(forker.close)
                 theirs.callback(remote_forks.close)
                 descriptors.append(remote_forks.fileno())
-            child = self._child(*await self._ask(name, target, descriptors))
+            pid, descriptor, code = await self._ask(name, target, descriptors)
+            child = watch(pid, self._family, descriptor, code)
             undo.pop_all()
             return Forked(child, channel, forker)
 
@@ -123,27 +125,31 @@ class Forker:
             self._end()
 
     async def _ask(self, name: str, target: str, descriptors: Sequence[int]) -> _Answer:
-        if self._lost:
-            raise ForkFailed("it has ended")
-        self._asked += 1
-        number = self._asked
-        self._answers[number] = answer = self._loop.create_future()
-        request = {"fork": number, "name": name, "target": target}
-        try:
-            socket.send_fds(self._channel, [json.dumps(request).encode()], descriptors)
-            async with asyncio.timeout(FORK_SECONDS):
-                await self._wait_for(answer)
-            return self._answers.pop(number).result()
-        except (TimeoutError, BlockingIOError):
-            self._lose()
-            raise ForkFailed("it does not answer") from None
-        except (BrokenPipeError, ConnectionResetError):
-            self._lose()
-            raise ForkFailed("it has ended") from None
-        finally:
-            # Of a process that nobody waits for any more.
-            if self._answers.pop(number, None) and answer.done() and answer.exception() is None:
-                os.close(answer.result()[1])
+        # One at a time, as it forks: each has its time from when it is its turn.
+        async with self._turn:
+            if self._lost:
+                raise ForkFailed("it has ended")
+            self._asked += 1
+            number = self._asked
+            self._answers[number] = answer = self._loop.create_future()
+            request = {"fork": number, "name": name, "target": target}
+            try:
+                socket.send_fds(self._channel, [json.dumps(request).encode()], descriptors)
+                async with asyncio.timeout(_FORK_SECONDS):
+                    await self._wait_for(answer)
+            except (TimeoutError, BlockingIOError):
+                self._lose()
+                raise ForkFailed("it does not answer") from None
+            except (BrokenPipeError, ConnectionResetError):
+                self._lose()
+                raise ForkFailed("it has ended") from None
+            else:
+                # What the machine refused with, EAGAIN say, is none of these.
+                return self._answers.pop(number).result()
+            finally:
+                # Of a process that nobody waits for any more.
+                if self._answers.pop(number, None) and answer.done() and answer.exception() is None:
+                    os.close(answer.result()[1])
 
     async def _wait_for(self, answer: "asyncio.Future[Any]") -> None:
         while not answer.done():
@@ -151,20 +157,20 @@ class Forker:
             if not answer.done() and _is_stopped(self._pid):
                 raise TimeoutError
 
-    def _child(self, pid: int, descriptor: int, code: _Code) -> Child:
-        child = Child(pid, descriptor, code)
-        self._family.add(pid)
-        child.ended.add_done_callback(lambda _: self._family.discard(pid))
-        return child
-
     def _read(self) -> None:
         try:
             while True:
                 packet, descriptors, _, _ = socket.recv_fds(
                     self._channel, LONGEST_PACKET, 1, socket.MSG_CMSG_CLOEXEC
                 )
-                # An empty one is the end, and no JSON.
-                self._handle(json.loads(packet), descriptors)
+                try:
+                    # An empty one is the end, and no JSON.
+                    self._handle(json.loads(packet), descriptors)
+                finally:
+                    # What nobody has taken. Of a child that nobody waits for, whoever asked closes
+                    # the other ends, and so it ends by itself.
+                    for descriptor in descriptors:
+                        os.close(descriptor)
         except BlockingIOError:
             return
         except (OSError, ValueError, LookupError, TypeError):
@@ -172,9 +178,16 @@ class Forker:
             self._lose()
 
     def _handle(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        """Note what it says, and take out of the descriptors what is kept."""
         match message:
             case {"fork": int(number), "pid": int(pid)} if pid > 1:
-                self._forked(number, pid, descriptors)
+                if (answer := self._waiting(number)) is None:
+                    return
+                if not descriptors:
+                    answer.set_exception(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+                    return
+                self._codes[pid] = self._loop.create_future()
+                answer.set_result((pid, descriptors.pop(), self._codes[pid]))
             case {"fork": int(number), "errno": int(code)}:
                 if (answer := self._waiting(number)) is not None:
                     answer.set_exception(OSError(code, os.strerror(code)))
@@ -185,18 +198,6 @@ class Forker:
                 self.ready.set_result([int(pid) for pid in children])
             case _:
                 raise ValueError("not what is said here")
-
-    def _forked(self, number: int, pid: int, descriptors: list[int]) -> None:
-        answer = self._waiting(number)
-        if answer is None or not descriptors:
-            # Whoever asked closes the other ends, and so it ends by itself.
-            for descriptor in descriptors:
-                os.close(descriptor)
-            if answer is not None:
-                answer.set_exception(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
-            return
-        self._codes[pid] = self._loop.create_future()
-        answer.set_result((pid, descriptors[0], self._codes[pid]))
 
     def _waiting(self, number: int) -> "asyncio.Future[_Answer] | None":
         answer = self._answers.get(number)

@@ -1,9 +1,12 @@
 """Processes that fork on request, and what becomes of their children when they end."""
 
 import asyncio
+import contextlib
+import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,8 +17,9 @@ from typing import Any
 import psutil
 import pytest
 
+from server.processes import forker as processes_forker
 from server.processes.environment import Environment
-from server.processes.forker import Forked
+from server.processes.forker import Forked, Forker, ForkFailed
 from tests.support.server import REPOSITORY, ended
 from tests.support.waiting import eventually
 
@@ -86,12 +90,16 @@ async def test_many_ask_at_once(environment: Environment) -> None:
 async def test_who_gives_up_waiting_leaves_nothing_behind(environment: Environment) -> None:
     await let_go(await environment.fork("child", CHILD))
     held = len([*Path("/proc/self/fd").iterdir()])
-    for _ in range(10):
+    # Before it is asked, while it forks, and when it has answered.
+    for seconds in (0, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016):
         asking = asyncio.create_task(environment.fork("child", CHILD))
-        await asyncio.sleep(0)
+        done, _ = await asyncio.wait([asking], timeout=seconds)
         asking.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asking
+        if done:
+            await let_go(asking.result())
+        else:
+            with pytest.raises(asyncio.CancelledError):
+                await asking
     forked = await environment.fork("child", CHILD)
     assert await let_go(forked) == 0
 
@@ -101,6 +109,84 @@ async def test_who_gives_up_waiting_leaves_nothing_behind(environment: Environme
 
     await eventually(nothing_left, "they have ended")
     assert len([*Path("/proc/self/fd").iterdir()]) == held
+
+
+@pytest.fixture
+async def asked() -> AsyncIterator[tuple[Forker, socket.socket, list[str]]]:
+    """One that is asked to fork, its other end, which the test is, and whether it was lost."""
+    ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+    theirs.setblocking(False)
+    lost: list[str] = []
+    forker = Forker(os.getpid(), ours, set(), lambda: lost.append("lost"))
+    yield forker, theirs, lost
+    forker.close()
+    theirs.close()
+
+
+async def requested(theirs: socket.socket) -> int:
+    """The number of the next request."""
+    packet = await asyncio.get_running_loop().sock_recv(theirs, 4096)
+    number: int = json.loads(packet)["fork"]
+    return number
+
+
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.ENOMEM, errno.EPIPE])
+async def test_what_the_machine_refuses_may_be_asked_again(
+    asked: tuple[Forker, socket.socket, list[str]], code: int
+) -> None:
+    forker, theirs, lost = asked
+    for _ in range(2):
+        asking = asyncio.create_task(forker.fork("child", CHILD))
+        answer = {"fork": await requested(theirs), "errno": code}
+        theirs.send(json.dumps(answer).encode())
+        with pytest.raises(OSError, match=os.strerror(code)) as raised:
+            await asking
+        assert not isinstance(raised.value, ForkFailed)
+    assert lost == []
+
+
+async def test_each_has_its_time_from_when_it_is_its_turn(
+    asked: tuple[Forker, socket.socket, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forker, theirs, lost = asked
+    monkeypatch.setattr(processes_forker, "_FORK_SECONDS", 0.5)
+    asking = [asyncio.create_task(forker.fork("child", CHILD)) for _ in range(4)]
+    for _ in asking:
+        answer = {"fork": await requested(theirs), "errno": errno.ENOMEM}
+        # Longer than they have if it were counted for all at once.
+        await asyncio.sleep(0.25)
+        theirs.send(json.dumps(answer).encode())
+    failed = await asyncio.gather(*asking, return_exceptions=True)
+    assert [type(each) for each in failed] == [OSError] * 4
+    assert lost == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b'{"exited": 1, "code": 0}',
+        b'{"fork": 7, "errno": 11}',
+        b'{"fork": 7, "pid": 4}',
+        b'{"ready": []}',
+        b'{"fork"',
+    ],
+)
+async def test_descriptors_that_nobody_has_asked_for_are_closed(
+    asked: tuple[Forker, socket.socket, list[str]], said: bytes
+) -> None:
+    _, theirs, _ = asked
+    readable, writable = os.pipe()
+    socket.send_fds(theirs, [said], [writable])
+    os.close(writable)
+    os.set_blocking(readable, False)
+
+    async def closed() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            return os.read(readable, 1) == b""
+        return False
+
+    await eventually(closed, "no other end of the pipe is left", 10)
+    os.close(readable)
 
 
 async def test_one_that_it_can_not_watch_is_none(environment: Environment) -> None:
@@ -157,6 +243,30 @@ async def test_children_outlive_it_and_another_takes_its_place(
     # Whoever could tell has ended.
     assert await let_go(child) is None
     assert await let_go(other) == 0
+
+
+async def test_one_that_is_lost_again_and_again_is_started_after_a_pause_or_when_needed() -> None:
+    environment = Environment(2, ())
+    lost: list[int | None] = []
+
+    async def another() -> int | None:
+        return environment.pid if environment.pid not in lost else None
+
+    async def lose() -> float:
+        await let_go(await environment.fork("child", CHILD))
+        lost.append(environment.pid)
+        os.kill(environment.pid or 0, signal.SIGKILL)
+        return time.monotonic()
+
+    await lose()
+    await eventually(another, "it is started at once")
+    killed_at = await lose()
+    await eventually(another, "it is started later")
+    assert time.monotonic() - killed_at >= 1.0
+    await lose()
+    assert await let_go(await environment.fork("child", CHILD)) == 0
+    assert environment.pid not in lost
+    await environment.stop()
 
 
 def test_the_interpreters_options_are_handed_on() -> None:
