@@ -261,4 +261,8 @@ class ModelProcess(asyncio.Protocol):
             # One that ends by itself has ended what it had started, and looking costs time. But a
             # template may end before it has collected a worker that ends with it.
             assert self._source is not None
-            await self._loop.run_in_executor(None, self._source.end_orphans)
+            try:
+                await self._loop.run_in_executor(None, self._source.end_orphans)
+            except OSError as error:
+                # Out of descriptors, say. They are looked for again when the next process ends.
+                log.warning("orphans_not_ended", error=str(error))
