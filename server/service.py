@@ -12,7 +12,7 @@ from aiohttp import web
 
 from server import __version__
 from server.http.runner import Runner
-from server.processes.cores import threads_per_worker
+from server.processes.cores import thread_variables
 from server.processes.environment import Environment
 from server.processes.output import OutputPipe
 from server.serving.deployment import Deployment
@@ -77,7 +77,7 @@ async def deployed(
         stack.push_async_callback(look_up.close)
         interval = settings.poll_interval_seconds
         retries = RetryPauses(max(interval, _FIRST_RETRY_SECONDS))
-        threads = threads_per_worker(settings.workers)
+        threads = thread_variables(settings.workers)
         deployment = Deployment(settings, look_up, environment, scratch, retries, threads)
         stack.push_async_callback(deployment.close)
         watcher = Watcher(look_up, deployment, retries, interval, moves=settings.uri.moves)

@@ -4,15 +4,7 @@ import math
 import os
 from pathlib import Path
 
-# Read by BLAS and OpenMP libraries when they are loaded.
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
+from server.worker.threads import THREAD_VARIABLES
 
 _CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 
@@ -33,8 +25,11 @@ def available_cores() -> int:
     return max(1, min(cores, math.ceil(int(quota) / int(period))))
 
 
-def threads_per_worker(workers: int) -> int | None:
-    """BLAS and OpenMP threads for each of so many workers; None where the user has set it."""
-    if any(name in os.environ for name in THREAD_VARIABLES):
-        return None
-    return max(1, available_cores() // workers)
+def thread_variables(workers: int) -> dict[str, str]:
+    """What `THREAD_VARIABLES` are to be in each of so many workers: its share of the cores. Where
+    the user has set any of them, that stays, and the others follow OMP_NUM_THREADS, as OpenBLAS
+    and MKL do by themselves."""
+    chosen = {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
+    share = str(max(1, available_cores() // workers))
+    default = chosen.get("OMP_NUM_THREADS", "1") if chosen else share
+    return {**dict.fromkeys(THREAD_VARIABLES, default), **chosen}

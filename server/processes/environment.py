@@ -10,22 +10,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import structlog
 
-from server.processes.cores import THREAD_VARIABLES
+from server.processes.child import watch
 from server.processes.forker import Forked, Forker, ForkFailed
 from server.worker.descendants import become_reaper, end_children
+from server.worker.threads import THREAD_VARIABLES
 
-_ADDED = {
+_DEFAULTS = {
     # Arrow's jemalloc starts a thread of its own as soon as it is loaded.
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
     # How long OpenBLAS's idle threads spin before they sleep: so many cycles as a power of two.
     # The default takes a core from the others for 20 ms after each prediction; this for 0.4.
     "OPENBLAS_THREAD_TIMEOUT": "20",
-    **dict.fromkeys(THREAD_VARIABLES, "1"),
 }
 # What it needs of the gateway's own; what models need is for `server.worker.preload`.
 _MODULES = ("watcher.lookup", "watcher.registry")
@@ -36,6 +36,9 @@ _BEGIN = (
 # Importing takes seconds, and longer on a machine that has much else to do.
 _START_SECONDS = 120.0
 _ATTEMPTS = 2
+# One that ends so soon after another is started anew after a pause.
+_LATELY_SECONDS = 60.0
+_LONGEST_PAUSE_SECONDS = 30.0
 # What its resource tracker gets to clean up when all that used it has ended.
 _LAST_SECONDS = 2.0
 _PAUSE_SECONDS = 0.005
@@ -72,6 +75,8 @@ class Environment:
         self._adopts = False
         self._stopped = False
         self._restarting: asyncio.Task[None] | None = None
+        self._lost_at = float("-inf")
+        self._pause = 0.0
 
     @property
     def pid(self) -> int | None:
@@ -121,6 +126,7 @@ class Environment:
     async def stop(self) -> None:
         """End it, and wait until it has ended; what was forked from it must have ended before."""
         self._stopped = True
+        self._restart_no_more()
         async with self._turn:
             forker, self._forker = self._forker, None
             if forker is not None:
@@ -131,7 +137,10 @@ class Environment:
 
     async def _running(self) -> Forker:
         # Whoever is cancelled here leaves it to start: that can't be stopped half-way.
-        return await asyncio.shield(asyncio.get_running_loop().create_task(self._start()))
+        starting = asyncio.get_running_loop().create_task(self._start())
+        # Retrieved here, where nobody may wait for it any more.
+        starting.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(starting)
 
     async def _start(self) -> Forker:
         async with self._turn:
@@ -174,15 +183,19 @@ class Environment:
                 stdout=self._output,
                 stderr=self._output,
                 pass_fds=[channel],
-                env={**os.environ, **_added()},
+                env=_variables(),
             )
             self.family.add(process.pid)
         return process
 
     def _spare_children(self, ready: "asyncio.Future[list[int]]") -> None:
-        # Its resource tracker, which ends when no process is left that may use it.
-        if not ready.cancelled():
-            self.family.update(ready.result())
+        # Its resource tracker, which ends when no process is left that may use it: that may be long
+        # after this one, and it is to be collected here then.
+        for pid in () if ready.cancelled() else ready.result():
+            with contextlib.suppress(OSError):
+                unknown = ready.get_loop().create_future()
+                unknown.set_result(None)
+                watch(pid, self.family, os.pidfd_open(pid), unknown)
 
     def _lost(self, forker: Forker) -> None:
         """Start it anew, unless it was about to end or would not even start."""
@@ -194,9 +207,20 @@ class Environment:
         self._process.kill()
         log.warning("environment_lost", pid=self._process.pid)
         if forker.ready.done() and not forker.ready.cancelled():
+            self._restart_no_more()
             self._restarting = asyncio.get_running_loop().create_task(self._restart())
 
+    def _restart_no_more(self) -> None:
+        if self._restarting is not None:
+            self._restarting.cancel()
+
     async def _restart(self) -> None:
+        now = asyncio.get_running_loop().time()
+        lately = now - self._lost_at < _LATELY_SECONDS
+        self._lost_at = now
+        self._pause = min(_LONGEST_PAUSE_SECONDS, 2 * self._pause or 1.0) if lately else 0.0
+        # Whoever needs it meanwhile starts it at once.
+        await asyncio.sleep(self._pause)
         try:
             await self._running()
         except OSError as error:
@@ -211,8 +235,9 @@ class Environment:
             self._process = None
 
 
-def _added() -> Mapping[str, str]:
-    return {name: value for name, value in _ADDED.items() if name not in os.environ}
+def _variables() -> dict[str, str]:
+    # What the user has chosen for BLAS and OpenMP is for the workers.
+    return {**_DEFAULTS, **os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")}
 
 
 def _wait_for_children() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 import gc
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,7 +42,7 @@ class Deployment:
         environment: Where processes come from.
         scratch: Where models are downloaded to.
         retries: Told of versions that fail.
-        threads: Most BLAS and OpenMP threads of a worker, or None to leave what the user set.
+        threads: What `THREAD_VARIABLES` are to be in a worker.
 
     Attributes:
         release: The release that serves; None while there is none.
@@ -58,7 +58,7 @@ class Deployment:
         environment: Environment,
         scratch: Scratch,
         retries: RetryPauses,
-        threads: int | None,
+        threads: Mapping[str, str],
     ) -> None:
         self.release: Release | None = None
         self.loaded_at: datetime | None = None

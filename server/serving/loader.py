@@ -1,7 +1,7 @@
 """Bringing a version up: fetched once, loaded once where that is safe, and its workers forked."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ class Loader:
         model: ModelVersion,
         settings: Settings,
         environment: Environment,
-        threads: int | None,
+        threads: Mapping[str, str],
         directory: Path,
         *,
         rehearse: bool,
@@ -191,18 +191,16 @@ class Loader:
         self, process: ModelProcess, recorded: tuple[RecordedRequest, ...], *, share: bool
     ) -> Ready:
         """Load and rehearse the version in a process of its own, and fetch it before if need be."""
-        deadline = Deadline(self._settings.load_timeout_seconds)
         name = "template" if share else "worker"
-        # While it comes to life, the version is fetched.
-        starting = self._loop.create_task(process.start(self._environment, name, _LOAD, forks=True))
         try:
+            await process.start(self._environment, name, _LOAD, forks=True)
+            # From here on: importing what it comes from is not the version's time.
+            deadline = Deadline(self._settings.load_timeout_seconds)
             path = await self._fetch(deadline)
-            await starting
             process.begin(self._spec(path, recorded, share=share).parts())
             ready = Ready.of(await process.wait_ready(deadline))
         except BaseException:
-            # To its end, whoever is cancelled here once more.
-            await asyncio.shield(_abandon(starting, process))
+            await _discard(process)
             raise
         if ready.unshared is not None:
             process.close_forks()
@@ -293,13 +291,6 @@ class Loader:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-async def _abandon(starting: asyncio.Task[None], process: ModelProcess) -> None:
-    """Start it no further, and end it if it has come to life."""
-    starting.cancel()
-    await asyncio.gather(starting, return_exceptions=True)
-    await _discard(process)
 
 
 async def _discard(process: ModelProcess) -> None:

@@ -1,7 +1,7 @@
 """A release: one model version, its workers, and the requests that wait for them."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class Release:
         model: The version.
         settings: Numbers of workers and limits.
         environment: Where processes come from.
-        threads: Most BLAS and OpenMP threads of each worker, or None to leave what the user set.
+        threads: What `THREAD_VARIABLES` are to be in a worker.
         directory: The release's own, removed when it stops.
         recorded: Real requests that it must answer first, with what the version before answered.
         rehearse: Whether it must also answer its own example, and answer `recorded` no worse.
@@ -50,7 +50,7 @@ class Release:
         model: ModelVersion,
         settings: Settings,
         environment: Environment,
-        threads: int | None,
+        threads: Mapping[str, str],
         directory: Path,
         recorded: tuple[RecordedRequest, ...],
         rehearse: bool,

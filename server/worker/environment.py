@@ -12,9 +12,7 @@ from typing import Any
 
 from . import alias
 from .descendants import children
-from .forking import LONGEST_PACKET, ForkLoop, name_process
-
-COORDINATED = (signal.SIGINT, signal.SIGTERM)
+from .forking import COORDINATED, LONGEST_PACKET, ForkLoop, name_process
 
 
 def main(descriptor: int) -> None:

@@ -30,6 +30,9 @@ from typing import NoReturn, TypeAlias
 LONGEST_PACKET = 64 * 1024
 MOST_DESCRIPTORS = 8
 
+# What the gateway answers for the processes below it; blocked in each from the first instant.
+COORDINATED = (signal.SIGINT, signal.SIGTERM)
+
 Run: TypeAlias = Callable[[str, list[int]], None]
 """What a child does: gets the target's name and the descriptors that came with the request."""
 

@@ -6,7 +6,9 @@ import os
 import select
 import socket
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from threadpoolctl import ThreadpoolController
 
@@ -21,8 +23,7 @@ from .process import (
     end_process,
     end_with_gateway,
     fork_workers_only,
-    limit_threads,
-    make_temporary,
+    make_directory,
     own_process,
     prepare_process,
     report_failure,
@@ -34,6 +35,7 @@ from .rehearsal.rehearsal import rehearse
 from .rehearsal.warming import answer_once
 from .scratch import look_at_files, what_forbids_sharing
 from .spec import WorkerSpec
+from .threads import limit_threads
 
 
 def run(descriptors: list[int]) -> None:
@@ -49,11 +51,11 @@ def run(descriptors: list[int]) -> None:
     if (told := gateway.receive()) is None:
         return
     spec = WorkerSpec.of(told[1])
-    settle_in(spec.directory)
+    temporary = settle_in(spec.directory)
     # Niceness belongs to a thread and, without privileges, can't be lowered again: the thread that
     # serves, or forks those that do, is made before this one becomes nice. This one loads, as only
     # the main thread may set handlers for signals, which some models do.
-    second = _Second(gateway, socket.socket(fileno=forks), spec.threads)
+    second = _Second(gateway, socket.socket(fileno=forks), temporary, spec.threads)
     second.start()
     become_nice()
     if not spec.share:
@@ -62,7 +64,7 @@ def run(descriptors: list[int]) -> None:
     before = sharing.look()
     try:
         with watching_seeds() as seeds:
-            loaded = _load(gateway, spec)
+            loaded = _load(gateway, spec, temporary)
     except BaseException as error:  # sys.exit in a model's code, too
         report_failure(gateway, error, spec.directory)
         return
@@ -99,15 +101,15 @@ class _Loaded:
     answers: list[bytes]
 
 
-def _load(gateway: Channel, spec: WorkerSpec) -> _Loaded:
+def _load(gateway: Channel, spec: WorkerSpec, temporary: Path) -> _Loaded:
     gateway.send(Kind.PHASE, b"load")
     model = load(spec.path)
     protocol = Protocol(model, hide=spec.directory)
-    files = look_at_files(make_temporary())
+    files = look_at_files(temporary)
     gateway.send(Kind.PHASE, b"rehearsal")
     rehearsed = rehearse(protocol, model, spec.path, spec)
     unshared = what_forbids_sharing(
-        files, look_at_files(make_temporary()), asked=rehearsed.sample is not None
+        files, look_at_files(temporary), asked=rehearsed.sample is not None
     )
     failed = rehearsed.example.failed
     ready = {
@@ -137,10 +139,17 @@ class _Second(threading.Thread):
     A worker that it forks has this thread alone, and Python takes it for the main one.
     """
 
-    def __init__(self, gateway: Channel, forks: socket.socket, threads: int | None) -> None:
+    def __init__(
+        self,
+        gateway: Channel,
+        forks: socket.socket,
+        temporary: Path,
+        threads: Mapping[str, str],
+    ) -> None:
         super().__init__(name="serving", daemon=True)
         self._gateway = gateway
         self._forks = forks
+        self._temporary = temporary
         self._threads = threads
         self._begin = os.eventfd(0, os.EFD_CLOEXEC)
         self._loaded: _Loaded | None = None
@@ -192,7 +201,7 @@ class _Second(threading.Thread):
         assert self._libraries is not None
         channel, output = descriptors
         own_process(output)
-        make_temporary()
+        make_directory(self._temporary)
         self._seeds.renew()
         gateway = Channel(socket.socket(fileno=channel))
         if (told := gateway.receive()) is None:

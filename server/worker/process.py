@@ -15,29 +15,16 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 from types import FrameType
 
-from threadpoolctl import ThreadpoolController
-
 from . import alias, logs, strict_json
 from .channel import Channel
 from .descendants import become_reaper, end_children, leave_orphans
+from .forking import COORDINATED
 from .frames import Kind
 from .protocol.errors import named
 
 _NICENESS = 10
-# What the gateway answers for the processes below it; blocked since the environment process began.
-_COORDINATED = (signal.SIGINT, signal.SIGTERM)
 # What the process gets to end by itself once the gateway has closed its end.
 _LAST_SECONDS = 2.0
-
-# Read by libraries that the model may load only now; the environment process has set them to 1.
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
 
 
 def prepare_environment(log_level: str) -> None:
@@ -55,7 +42,7 @@ def prepare_process(output: int) -> None:
     """
     alias.forget_the_gateways_names(_gateways_modules)
     # Handlers rather than SIG_IGN, which programs that the model starts would inherit.
-    for number in _COORDINATED:
+    for number in COORDINATED:
         signal.signal(number, _ignore)
     os.register_at_fork(
         before=_block_signals,
@@ -89,45 +76,30 @@ def own_process(output: int) -> None:
 def fork_workers_only() -> None:
     """From now on, what this process forks are workers: they keep its signal handlers, no signal
     gets in between, and they live on when it ends. Called by the thread that forks."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _COORDINATED)
+    signal.pthread_sigmask(signal.SIG_BLOCK, COORDINATED)
     leave_orphans()
     if _fork.at_end is not None:
         _fork.at_end.cancel()
     _fork.workers = True
 
 
-def settle_in(directory: str) -> None:
-    """Have temporary files go to a directory of this process's own, in the release's."""
+def settle_in(directory: str) -> Path:
+    """Have temporary files go to a directory of this process's own, in the release's; return it."""
     # Its path is short: sockets in it have but 107 bytes for theirs.
-    os.environ["TMPDIR"] = tempfile.tempdir = str(Path(directory, str(os.getpid())))
-    make_temporary()
-
-
-def make_temporary() -> Path:
-    """Make the directory for temporary files, unless it is there; some clean up what is old."""
-    temporary = Path(tempfile.gettempdir())
-    temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = Path(directory, str(os.getpid()))
+    os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
+    make_directory(temporary)
     return temporary
+
+
+def make_directory(directory: Path) -> None:
+    """Make a directory of this process's own, unless it is there; some clean up what is old."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def become_nice() -> None:
     """Have this thread wait for others. It can't be taken back without privileges."""
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-
-
-def limit_threads(threads: int | None, libraries: ThreadpoolController) -> None:
-    """Give BLAS and OpenMP this worker's share of the cores; in the environment process they had
-    one. OpenMP keeps the number for each thread that starts its pools.
-
-    Args:
-        threads: How many threads, or None to leave what the user set.
-        libraries: Those that have been loaded; finding them takes as long as loading a model.
-    """
-    if threads is None:
-        return
-    for name in _THREAD_VARIABLES:
-        os.environ[name] = str(threads)
-    libraries.limit(limits=threads)
 
 
 def report_failure(channel: Channel, error: BaseException, hide: str) -> None:
@@ -182,12 +154,12 @@ _gateways_modules: list[str] = []
 
 
 def _block_signals() -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, _COORDINATED)
+    signal.pthread_sigmask(signal.SIG_BLOCK, COORDINATED)
 
 
 def _unblock_signals() -> None:
     if not _fork.workers:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _COORDINATED)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, COORDINATED)
 
 
 def _restore_signals() -> None:

@@ -1,7 +1,7 @@
 """What a process is told when it starts: the parts of its START frame."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
 
@@ -44,7 +44,7 @@ class WorkerSpec:
         path: Where the model lies.
         directory: The release's own directory, for temporary files.
         share: Whether to fork the workers, where that is safe, rather than be one.
-        threads: Most BLAS and OpenMP threads of a worker, or None to leave what the user set.
+        threads: What `THREAD_VARIABLES` are to be in a worker.
         batching: The BATCHING setting: `auto`, `on` or `off`.
         merged_formats: What another process of the release has proved, or None to prove it.
         max_batch_rows: Most rows in one prediction of merged requests.
@@ -60,7 +60,7 @@ class WorkerSpec:
     path: str
     directory: str
     share: bool
-    threads: int | None
+    threads: Mapping[str, str]
     batching: str
     merged_formats: tuple[str, ...] | None
     max_batch_rows: int

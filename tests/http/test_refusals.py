@@ -11,6 +11,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from server.errors import NotServing
 from server.http.invocations import Invocations
 from server.http.metrics import Metrics
+from server.processes.cores import thread_variables
 from server.processes.environment import Environment
 from server.serving.deployment import Deployment
 from server.serving.scratch import Scratch
@@ -42,7 +43,7 @@ async def test_a_refusal_leaves_nothing_for_the_garbage_collector(
     settings = read_settings()
     scratch = Scratch()
     deployment = Deployment(
-        settings, look_up, Environment(1, ()), scratch, RetryPauses(1.0), threads=None
+        settings, look_up, Environment(1, ()), scratch, RetryPauses(1.0), thread_variables(1)
     )
     invocations = Invocations(deployment, Metrics(deployment), settings)
     headers = CIMultiDictProxy(CIMultiDict({"Content-Type": "application/json"}))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from server.processes import cores
-from server.processes.cores import THREAD_VARIABLES
+from server.worker.threads import THREAD_VARIABLES
 
 
 @pytest.fixture
@@ -39,9 +39,15 @@ def test_the_quota_of_the_container_counts(cpu_max: Path, text: str | None, expe
 
 
 def test_workers_share_the_cores(cpu_max: Path) -> None:
-    assert [cores.threads_per_worker(n) for n in (1, 2, 3, 8, 100)] == [8, 4, 2, 1, 1]
+    for workers, threads in {1: "8", 2: "4", 3: "2", 8: "1", 100: "1"}.items():
+        assert cores.thread_variables(workers) == dict.fromkeys(THREAD_VARIABLES, threads)
 
 
-def test_what_the_user_set_stays(cpu_max: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_user_set_stays_and_the_others_follow_it(
+    cpu_max: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MKL_NUM_THREADS", "2")
+    chosen = {"MKL_NUM_THREADS": "2"}
+    assert cores.thread_variables(1) == {**dict.fromkeys(THREAD_VARIABLES, "1"), **chosen}
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert cores.threads_per_worker(1) is None
+    assert cores.thread_variables(1) == {**dict.fromkeys(THREAD_VARIABLES, "3"), **chosen}

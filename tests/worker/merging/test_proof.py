@@ -41,7 +41,7 @@ class Trying:
             directory="",
             path=str(path),
             share=False,
-            threads=None,
+            threads={},
             batching="auto",
             merged_formats=None,
             max_batch_rows=256,

@@ -11,6 +11,7 @@ from server.worker import frames
 from server.worker.alias import NAME
 from server.worker.frames import Answer, Kind, Outcome
 from server.worker.spec import WorkerSpec
+from server.worker.threads import THREAD_VARIABLES
 from tests.support.processes import Processes
 from tests.worker.protocol.support import JSON, mlflows_answer
 
@@ -33,7 +34,7 @@ class Worker:
             path=str(path),
             directory=str(directory),
             share=False,
-            threads=1,
+            threads=dict.fromkeys(THREAD_VARIABLES, "1"),
             batching="off",
             merged_formats=None,
             max_batch_rows=1,
