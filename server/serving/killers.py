@@ -27,14 +27,18 @@ class _Killer:
         length: Bytes of its body.
         error: What it is refused with.
         tried: When a worker was last given it (seconds, monotonic).
+        proved: Whether it is known to be at fault itself.
     """
 
-    __slots__ = ("error", "length", "tried")
+    __slots__ = ("error", "length", "proved", "tried")
 
-    def __init__(self, length: int, error: type[KnownRequest], tried: float) -> None:
+    def __init__(
+        self, length: int, error: type[KnownRequest], tried: float, *, proved: bool
+    ) -> None:
         self.length = length
         self.error = error
         self.tried = tried
+        self.proved = proved
 
 
 class Killers:
@@ -60,12 +64,21 @@ class Killers:
     def __contains__(self, digest: bytes) -> bool:
         return digest in self._killers
 
-    def remember(self, digest: bytes, length: int, error: type[KnownRequest]) -> None:
-        """Refuse such a request with `error` from now on; the oldest of too many is forgotten."""
+    def remember(
+        self, digest: bytes, length: int, error: type[KnownRequest], *, proved: bool = True
+    ) -> None:
+        """Know such a request from now on; the oldest of too many is forgotten.
+
+        Args:
+            length: Bytes of its body.
+            error: What to refuse it with.
+            proved: Whether it was at fault itself. Else it is not refused, but known as one that
+                is better tried where it can do no harm.
+        """
         self.forget(digest)
         if len(self._killers) == MOST_KILLERS:
             self.forget(next(iter(self._killers)))
-        self._killers[digest] = _Killer(length, error, self._now())
+        self._killers[digest] = _Killer(length, error, self._now(), proved=proved)
         self.lengths[length] += 1
 
     def forget(self, digest: bytes) -> None:
@@ -78,9 +91,9 @@ class Killers:
 
     def refusal(self, digest: bytes) -> KnownRequest | None:
         """What to refuse a request with; None if it is not remembered, or should be tried once
-        more, which is so once a minute."""
+        more, which is so once a minute, and until it is proved to be at fault."""
         killer = self._killers.get(digest)
-        if killer is None:
+        if killer is None or not killer.proved:
             return None
         now = self._now()
         if now - killer.tried >= RETRIAL_SECONDS:

@@ -50,7 +50,8 @@ class Overdue:
         self._loop = asyncio.get_running_loop()
         self._interval = min(1.0, seconds / 10)
         self._timer: asyncio.TimerHandle | None = None
-        # How much the workers compute that were seen with a single call.
+        # What workers had by itself at the last look, and how much they have computed over it.
+        self._single: set[Call] = set()
         self._stopwatches: dict[Call, Stopwatch] = {}
 
     def watch(self) -> None:
@@ -90,14 +91,19 @@ class Overdue:
             self._on_empty()
 
     def _measure(self, now: float) -> None:
-        """Begin to measure those that came to have a single call since the last look."""
-        stopwatches = {}
-        for worker, batches in self._batches.items():
-            if len(batches[0].calls) == 1:
-                (call,) = batches[0].calls.values()
-                stopwatch = self._stopwatches.get(call)
-                stopwatches[call] = stopwatch or Stopwatch(worker.pid, now)
-        self._stopwatches = stopwatches
+        """Measure the workers that have had the same single call since the last look."""
+        single = {
+            call: worker
+            for worker, batches in self._batches.items()
+            if len(batches[0].calls) == 1
+            for call in batches[0].calls.values()
+        }
+        self._stopwatches = {
+            call: self._stopwatches.get(call) or Stopwatch(worker.pid, now)
+            for call, worker in single.items()
+            if call in self._single
+        }
+        self._single = set(single)
 
     def _end_hung(self, worker: WorkerProcess, batch: Batch, now: float) -> None:
         """Kill a worker that is overdue. A request that it held by itself has had its time; of

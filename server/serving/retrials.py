@@ -27,7 +27,7 @@ from server.settings import Settings
 from server.worker.frames import Answer
 from watcher.versions import ModelVersion
 
-MOST_SPARES = 2
+_MOST_SPARES = 2
 # The part of its time that a request gets first while others wait: most are soon answered, and need
 # not wait for the one that hangs.
 _BRIEF = 0.1
@@ -126,14 +126,18 @@ class Retrials:
         self._digester.digest(call, decide)
 
     def note_hung(self, call: Call, computing: bool) -> None:
-        """Note that a call used its whole time, by itself in a serving worker.
+        """Note that a call used its whole time, by itself in a serving worker. What that had been
+        asked before may have been the reason: the next one like it is asked in a spare.
 
         Args:
             computing: Whether that computed all the while.
         """
+
+        def note(digest: bytes) -> None:
+            self._convict(call, digest, TimedOutBefore if computing else None, proved=False)
+
         if self._offered:
-            error = TimedOutBefore if computing else None
-            self._digester.digest(call, lambda digest: self._convict(call, digest, error))
+            self._digester.digest(call, note)
 
     def hand_over(self, other: "Retrials") -> None:
         """Have another release ask again what waits here, and what is added later: there will be
@@ -170,24 +174,40 @@ class Retrials:
 
     def _enqueue(self, suspect: Suspect) -> None:
         """Let a suspect wait for a spare, or for those of the release that serves by now."""
-        call = suspect.call
-        if self._closed is not None:
-            refuse(call, self._closed)
-        elif self._successor is not None:
-            self._successor._enqueue(suspect)
+        last = self._last()
+        if last is not self and last._closed is None:
+            last._enqueue(suspect)
+        elif self._closed is not None:
+            refuse(suspect.call, self._closed)
         elif self._start_spare is None:
             self._do_without_spare([suspect])
-        elif not suspect.known and (error := self._killers.refusal(suspect.digest)):
-            refuse(call, error)
-        elif self._suspects.put(suspect):
-            self._fill_slots()
+        else:
+            self._let_wait(suspect)
         self._on_change()
+
+    def _last(self) -> "Retrials":
+        """Those of the release that serves by now, or served last; others may have been stopped
+        that took this one's place."""
+        last = self
+        while last._successor is not None:
+            last = last._successor
+        return last
+
+    def _let_wait(self, suspect: Suspect) -> None:
+        if not suspect.known and suspect.digest in self._killers:
+            if error := self._killers.refusal(suspect.digest):
+                refuse(suspect.call, error)
+                return
+            suspect.known = suspect.needs_fresh = True
+        if self._suspects.put(suspect):
+            self._fill_slots()
 
     def _do_without_spare(self, suspects: list[Suspect]) -> None:
         for suspect in suspects:
-            if suspect.needs_fresh:
-                known = self._killers.refusal(suspect.digest)
-                refuse(suspect.call, known or WorkerDied("the model's process died"))
+            if error := self._killers.refusal(suspect.digest):
+                refuse(suspect.call, error)
+            elif suspect.died:
+                refuse(suspect.call, WorkerDied("the model's process died"))
         self._ask_in_serving([s.call for s in suspects if not s.call.answer.done()])
 
     def _ask_in_serving(self, calls: list[Call]) -> None:
@@ -204,7 +224,7 @@ class Retrials:
         """Start a spare, if there are not yet as many as there are different requests, or as may
         be. One at a time: the worker in place of the lost one comes from the same template."""
         starting = len(self._slots) > self._up
-        if not starting and len(self._slots) < min(MOST_SPARES, self._suspects.different):
+        if not starting and len(self._slots) < min(_MOST_SPARES, self._suspects.different):
             self._spawn(self._fill_slot(), self._slots)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
@@ -244,43 +264,58 @@ class Retrials:
     async def _try(self, spare: Spare, suspect: Suspect) -> None:
         call = suspect.call
         fresh = spare.fresh
-        brief = not suspect.slow and self._suspects.any_open
         with self._suspects.trying(suspect):
+            # Others: those like it wait for what becomes of this one.
+            brief = not suspect.slow and self._suspects.any_open
             answer = await spare.ask(call, self._seconds * (_BRIEF if brief else 1.0))
         if isinstance(answer, Answer):
             self._answers.total += 1
             self._killers.forget(suspect.digest)
+            for like in self._suspects.alike(suspect.digest):
+                like.known = like.needs_fresh = False
             if not call.answer.done():
                 call.answer.set_result((answer, self._label))
         elif answer is Failure.HUNG and brief:
-            suspect.slow = True
+            suspect.slow = suspect.needs_fresh = True
             self._enqueue(suspect)
         elif answer is Failure.HUNG:
-            self._convict(call, suspect.digest, TimedOutBefore if spare.computing else None)
+            error = TimedOutBefore if spare.computing else None
+            self._convict(call, suspect.digest, error, proved=fresh)
             refuse(call, PredictionTimeout("the model took too long over this request"))
         elif fresh:
-            self._convict(call, suspect.digest, WorkerDiedBefore)
+            self._convict(call, suspect.digest, WorkerDiedBefore, proved=True)
             refuse(call, WorkerDied("the model's process died"))
         else:
             # What was asked before may have been the reason.
-            suspect.needs_fresh = True
+            suspect.needs_fresh = suspect.died = True
             self._enqueue(suspect)
         self._on_change()
 
-    def _convict(self, call: Call, digest: bytes, error: type[KnownRequest] | None) -> None:
-        """Note that a call is at fault, and refuse its like with `error` from now on."""
+    def _convict(
+        self, call: Call, digest: bytes, error: type[KnownRequest] | None, *, proved: bool
+    ) -> None:
+        """Note that a call is at fault, or may be.
+
+        Args:
+            error: What to refuse its like with from now on; None where it is not to be known again.
+            proved: Whether it was alone in a worker that had not been asked before.
+        """
         if error is not None:
-            self._killers.remember(digest, len(call.body), error)
-            for like in self._suspects.alike(digest):
-                self._suspects.take_out(like)
-                self._enqueue(like)
-        self._refuse_queued(call, digest)
+            self._killers.remember(digest, len(call.body), error, proved=proved)
+            alike = self._suspects.alike(digest)
+            for suspect in alike:
+                self._suspects.take_out(suspect)
+            alike += [Suspect(queued, digest) for queued in self._take_queued(call)]
+            for suspect in alike:
+                suspect.known = False
+                self._enqueue(suspect)
         self._on_culprit(digest)
 
-    def _refuse_queued(self, culprit: Call, digest: bytes) -> None:
-        """Refuse what waits for the serving workers and is the same request."""
-        for call in self._queue if digest in self._killers else ():
-            alike = call.body == culprit.body and call.content_type == culprit.content_type
-            if alike and (error := self._killers.refusal(digest)):
-                # It stays in the queue: what has been answered is passed over there.
-                refuse(call, error)
+    def _take_queued(self, culprit: Call) -> list[Call]:
+        """Take out what waits for the serving workers and is the same request."""
+        alike: list[Call] = []
+        for _ in range(len(self._queue)):
+            call = self._queue.popleft()
+            same = call.body == culprit.body and call.content_type == culprit.content_type
+            (alike if same else self._queue).append(call)
+        return alike

@@ -14,21 +14,23 @@ class Suspect:
 
     Attributes:
         digest: What it is known by.
-        known: Whether it is remembered, and is given its trial of this minute.
-        needs_fresh: Whether only a worker that has not been asked before is to have it: one has
-            died of it, or of what that had been asked before.
+        known: Whether it is remembered, and is given a trial.
+        needs_fresh: Whether only a worker that has not been asked before is to have it: what that
+            had been asked may have been at fault.
+        died: Whether a worker has died over it, other than the one that made it suspect.
         slow: Whether it goes behind the others, as it has used up the part of its time that it gets
             while they wait.
         timer: Refuses it, where it waits, once it has waited too long.
     """
 
-    __slots__ = ("call", "digest", "known", "needs_fresh", "slow", "timer")
+    __slots__ = ("call", "died", "digest", "known", "needs_fresh", "slow", "timer")
 
     def __init__(self, call: Call, digest: bytes, *, known: bool = False) -> None:
         self.call = call
         self.digest = digest
         self.known = known
         self.needs_fresh = known
+        self.died = False
         self.slow = False
         self.timer: asyncio.TimerHandle | None = None
 

@@ -72,6 +72,15 @@ def test_it_is_tried_again_once_a_minute(killers: Killers, clock: Clock) -> None
     assert killers.refusal(digest("killer")) is None
 
 
+def test_it_is_not_refused_before_it_is_proved_to_be_at_fault(killers: Killers) -> None:
+    killers.remember(digest("maybe"), 5, TimedOutBefore, proved=False)
+    assert digest("maybe") in killers
+    assert killers.lengths == {5: 1}
+    assert [killers.refusal(digest("maybe")) for _ in range(2)] == [None, None]
+    remember(killers, "maybe", TimedOutBefore)
+    assert isinstance(killers.refusal(digest("maybe")), TimedOutBefore)
+
+
 def test_the_oldest_of_too_many_is_forgotten(killers: Killers) -> None:
     for number in range(MOST_KILLERS):
         remember(killers, f"{number:04}")

@@ -29,6 +29,8 @@ _OBEY = """
         word, _, argument = text.partition(" ")
         if self.poisoned and text != "some text":
             os._exit(4)
+        while self.stuck:
+            pass
         if word == "exit":
             os._exit(3)
         if word == "exit_unless" and not pathlib.Path(argument.strip()).exists():
@@ -38,8 +40,10 @@ _OBEY = """
             os._exit(3)
         if word == "poison":
             self.poisoned = True
+        if word == "stick":
+            self.stuck = True
         if word == "wait":
-            while not pathlib.Path(argument).exists():
+            while not pathlib.Path(argument.strip()).exists():
                 time.sleep(0.01)
         if word == "spin":
             while True:
@@ -51,23 +55,14 @@ _OBEY = """
     return [obey(text) for text in model_input["text"]]
 """
 _LOAD = """
-    import os
-    self.poisoned = False
-    with open({pids!r}, "a") as file:
-        print(os.getpid(), file=file)
+    self.poisoned = self.stuck = False
 """
 
 
 @pytest.fixture(scope="module")
-def pids(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with the process id of every worker, spares among them."""
-    return tmp_path_factory.mktemp("pids") / "pids"
-
-
-@pytest.fixture(scope="module")
-def obedient(saved: SavedModels, pids: Path) -> Path:
+def obedient(saved: SavedModels) -> Path:
     """A model that answers a text with `echo` before it, and does what the text says."""
-    return saved.save(_OBEY, load=_LOAD.format(pids=str(pids)))
+    return saved.save(_OBEY, load=_LOAD)
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +182,7 @@ async def test_one_that_was_posted_many_times_costs_no_more_workers(
 
 
 async def test_one_that_waits_for_a_worker_meanwhile_is_refused_with_the_others(
-    gateway: Gateway, log: Log, monkeypatch: pytest.MonkeyPatch
+    gateway: Gateway, log: Log
 ) -> None:
     pid = await worker_of(gateway)
     first = submit(gateway, "exit 5")
@@ -247,26 +242,32 @@ async def test_a_request_during_which_a_used_spare_dies_is_asked_in_a_fresh_one(
     assert await ask(gateway, *good) == [*map(echo, good)]
 
 
-async def test_there_are_at_most_two_spares(
-    start_gateway: StartGateway, saved: SavedModels, tmp_path: Path
-) -> None:
-    pids = tmp_path / "pids"
-    gateway = await start_gateway(saved.save(_OBEY, load=_LOAD.format(pids=str(pids))))
+async def test_there_are_at_most_two_spares(gateway: Gateway, log: Log, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    pid = await worker_of(gateway)
+    template = template_of(pid)
+    # Each its own digest, and none ends before the gate is open.
+    calls = submit(gateway, *[f"wait {gate}{' ' * number}" for number in range(6)])
+    os.kill(pid, signal.SIGKILL)
+    await log.wait_for("worker_replaced", old_pid=pid)
 
-    def alive() -> int:
-        return sum(map(runs, map(int, pids.read_text().split())))
+    async def forked() -> bool:
+        return len(template.children()) == 3
+
+    await eventually(forked, "there are two, and the worker that serves")
+    gate.touch()
+    most = 0
+    while not all(call.done() for call in calls):
+        most = max(most, sum(runs(child.pid) for child in template.children()))
+        await asyncio.sleep(0)
+    assert [await outcome(call) for call in calls] == [
+        echo(f"wait {gate}{' ' * number}") for number in range(6)
+    ]
+    assert most <= 3
 
     async def one_is_left() -> bool:
-        return alive() == 1
+        return len(template.children()) == 1
 
-    asked = asyncio.ensure_future(ask(gateway, *[f"exit {number}" for number in range(6)]))
-    most = 0
-    while not asked.done():
-        most = max(most, alive())
-        await asyncio.sleep(0.02)
-    assert await asked == ["WorkerDied"] * 6
-    # One serves.
-    assert most <= 3
     await eventually(one_is_left, "the spares have ended")
 
 
@@ -309,21 +310,43 @@ async def test_another_release_knows_nothing(gateway: Gateway, log: Log) -> None
     assert len(log.find("worker_exited")) > deaths
 
 
-async def test_one_that_computes_without_end_is_refused_when_it_comes_again(
+async def test_one_that_computes_without_end_is_refused_once_it_did_so_in_a_spare(
     impatient: Gateway, connect: Connect, log: Log
 ) -> None:
     client = await connect(impatient)
     first = await client.predict(text("spin 1"))
     assert (first.status, first.json["error_code"]) == (504, "DEADLINE_EXCEEDED")
-    again = await client.predict(text("spin 1"))
-    assert again.status == 504
+    await log.wait_for("worker_replaced")
+    pid = await worker_of(impatient)
+    second, third = await asyncio.gather(*[client.predict(text("spin 1")) for _ in range(2)])
+    for again in (second, third, await client.predict(text("spin 1"))):
+        assert again.status == 504
     assert again.json["message"].startswith("this request has used its whole time before")
-    assert len(log.find("worker_hung")) == 1
+    assert len(log.find("worker_hung")) == 2
+    assert await worker_of(impatient) == pid
+
+
+async def test_what_another_request_has_made_hang_is_not_held_against_one(
+    impatient: Gateway, log: Log
+) -> None:
+    assert await ask(impatient, "stick") == [echo("stick")]
+    pid = await worker_of(impatient)
+    first = submit(impatient, "good", "good", "good")
+    await log.wait_for("worker_exited", pid=pid)
+    later = submit(impatient, "good")
+    assert {"PredictionTimeout", "TimedOutBefore"}.isdisjoint(
+        [str(await outcome(call)) for call in (*first, *later)]
+    )
+    assert await ask(impatient, "stick") == [echo("stick")]
+    assert await ask(impatient, "good") == ["PredictionTimeout"]
+    assert await ask(impatient, "good", "good") == [echo("good")] * 2
 
 
 async def test_of_a_batch_the_one_that_computes_without_end_is_found(impatient: Gateway) -> None:
     answers = await ask(impatient, "good 1", "spin 2", "good 2")
     assert answers == [echo("good 1"), "PredictionTimeout", echo("good 2")]
+    # In a spare that had been asked one of the others, that may have been the reason.
+    assert (await ask(impatient, "spin 2"))[0] in ("TimedOutBefore", "PredictionTimeout")
     assert await ask(impatient, "spin 2") == ["TimedOutBefore"]
 
 
@@ -402,6 +425,25 @@ async def test_what_waits_for_a_spare_when_another_version_comes_is_asked_in_its
     assert (json.loads(answer.body), version) == (echo(f"wait {gate}"), new)
     await log.wait_for("release_retired")
     assert len(log.find("worker_exited")) == 1
+
+
+async def test_what_a_replaced_version_loses_is_asked_in_the_one_that_serves_by_now(
+    gateway: Gateway, obedient: Path, log: Log, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    pid = await worker_of(gateway)
+    (waits,) = submit(gateway, f"wait {gate}")
+    await gateway.swap_to(gateway.add(obedient))
+    # The one in between has nothing to do, and is stopped.
+    newest = gateway.add(obedient)
+    await gateway.swap_to(newest)
+    await log.wait_for("release_retired")
+
+    os.kill(pid, signal.SIGKILL)
+    await log.wait_for("worker_exited", pid=pid)
+    gate.touch()
+    answer, version = await waits
+    assert (json.loads(answer.body), version) == (echo(f"wait {gate}"), newest)
 
 
 async def test_five_different_killers_bring_the_version_before_back(
