@@ -27,8 +27,9 @@ _PAUSE_SECONDS = 0.005
 _MOST_FINDINGS = 5
 _MOST_CHARACTERS = 60
 
-# Device numbers of /dev/null, zero, full, random and urandom (Linux, devices.txt): no state.
-_STATELESS = {os.makedev(1, minor) for minor in (3, 5, 7, 8, 9)}
+# Device numbers of /dev/null, zero and full (Linux, devices.txt): no state, as long as no buffer
+# holds what was read, which matters with /dev/random and urandom.
+_STATELESS = {os.makedev(1, minor) for minor in (3, 5, 7)}
 # One of /proc/self/maps (proc(5)), in full, that is shared and can be written to.
 _SHARED_AND_WRITABLE = re.compile(rb"^\S+ .w.s .*$", re.MULTILINE)
 # Every kind of child, also one that doesn't end with SIGCHLD (wait(2)).

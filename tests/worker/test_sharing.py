@@ -56,7 +56,7 @@ HARMLESS = {
         numbers = list(range(100_000))
     """,
     "devices without state": """
-        held = [open("/dev/null", "w"), open("/dev/urandom", "rb"), open("/dev/zero", "rb")]
+        held = [open("/dev/null", "w"), open("/dev/full", "w"), open("/dev/zero", "rb")]
     """,
     "a thread that was joined": """
         thread = threading.Thread(target=time.sleep, args=(0.001,))
@@ -173,6 +173,13 @@ FORBIDDING = {
     "a terminal": (
         "held = os.open('/dev/ptmx', os.O_RDWR)",
         "the model holds an open device: ptmx",
+    ),
+    "random bytes that were read ahead": (
+        """
+        held = open("/dev/urandom", "rb")
+        held.read(1)
+        """,
+        "the model holds an open device: urandom",
     ),
     "an epoll": (
         """
