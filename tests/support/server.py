@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,6 +211,10 @@ class Server:
         """The process ids of the serving release's workers."""
         return [worker["pid"] for worker in self.info()["workers"]]
 
+    def working(self) -> set[int]:
+        """The process ids of those of them that can answer."""
+        return {w["pid"] for w in self.info()["workers"] if w["state"] in ("idle", "busy")}
+
     def processes(self) -> list[psutil.Process]:
         """The server's process and all below it."""
         try:
@@ -220,6 +225,24 @@ class Server:
     def named(self, name: str) -> list[psutil.Process]:
         """The processes of this name, such as `environment`, `template` or `worker`, that run."""
         return [p for p in self.processes() if _name(p) == name and _runs(p)]
+
+    def running(self) -> Counter[str]:
+        """How many processes of each name run below it."""
+        names = ("environment", "lookup", "download", "template", "worker")
+        return +Counter({name: len(self.named(name)) for name in names})
+
+    def hit(self, name: str, number: signal.Signals) -> list[psutil.Process]:
+        """Stop or kill all processes of this name, and return them once that has come to pass."""
+        processes = self.named(name)
+        assert processes != []
+        for process in processes:
+            process.send_signal(number)
+        stopped = {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}
+        wait_until(
+            lambda: all(ended([p]) or p.status() in stopped for p in processes),
+            f"{name} got {number}",
+        )
+        return processes
 
     def environment(self) -> psutil.Process:
         """The process that all others are forked from."""

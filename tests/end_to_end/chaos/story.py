@@ -16,8 +16,9 @@ SLACK = 0.5
 _DOCUMENTED = (500, 503, 504)
 # What a killed worker held is asked again, and another one has to load first.
 _SECONDS_AFTER_A_KILL = 10.0
-# How long a version loads at most, and may be refused as the process that loaded it was killed.
-_SECONDS_OF_A_LOAD = 20.0
+# How soon a version is refused whose process was killed, or that no process could be had for.
+_SECONDS_TO_REFUSE = 5.0
+_OF_A_LOSS = ("process ended", "no process can be started")
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +193,7 @@ class Story:
                 yield f"a good version was refused: {event.fields}"
 
     def _follows_a_loss(self, event: Event) -> bool:
-        return any(
-            loss - SLACK <= event.read_at < loss + _SECONDS_OF_A_LOAD for loss in self.losses
+        lately = any(
+            loss - SLACK <= event.read_at < loss + _SECONDS_TO_REFUSE for loss in self.losses
         )
+        return lately and any(reason in event["error"] for reason in _OF_A_LOSS)

@@ -103,10 +103,18 @@ def test_what_does_not_fit_is_told(story: Story, says: str) -> None:
 
 
 def test_a_load_that_was_killed_is_no_problem_and_excuses_no_failed_request() -> None:
-    refused = event(30, "reload_failed", failed_version="v2", phase="load")
+    refused = event(
+        30,
+        "reload_failed",
+        failed_version="v2",
+        phase="load",
+        error="the worker process ended: it was killed (SIGKILL)",
+    )
     lost = replace(GOOD, losses=[29.0], events=[*GOOD.events, refused])
     assert lost.problems() == []
     assert replace(lost, losses=[5.0]).problems() != []
+    refused.fields["error"] = "the model fails"
+    assert lost.problems() != []
     assert replace(lost, clients=[[failure(29)]]).problems() != []
 
 

@@ -6,6 +6,7 @@ from functools import cache
 
 import pytest
 
+from tests.end_to_end.faults.gates import Gates
 from tests.end_to_end.faults.proxy import Proxy
 from tests.support.live import Live, serving
 from tests.support.models import SavedModels
@@ -51,6 +52,12 @@ def patient(start_once: Callable[[str, str], Live], sharing: str) -> Live:
 def impatient(start_once: Callable[[str, str], Live], sharing: str) -> Live:
     """A server that gives a prediction little time."""
     return start_once("impatient", sharing)
+
+
+@pytest.fixture(scope="module")
+def gates(tmp_path_factory: pytest.TempPathFactory) -> Gates:
+    """Where swaps can be held up."""
+    return Gates(tmp_path_factory.mktemp("gates"))
 
 
 @pytest.fixture(scope="package")

@@ -38,11 +38,6 @@ def connection(server: Server) -> HTTPConnection:
     return opened
 
 
-def working(server: Server) -> list[int]:
-    """The process ids of the workers that can answer."""
-    return [w["pid"] for w in server.info()["workers"] if w["state"] in ("idle", "busy")]
-
-
 @both_ways
 async def test_no_request_fails_when_the_worker_is_killed(patient: Live) -> None:
     server = patient.server
@@ -122,7 +117,7 @@ def kill_workers(server: Server, times: int) -> None:
     """Kill the one worker that lives, as often as that."""
     mark = server.mark()
     for count in range(1, times + 1):
-        (pid,) = wait_until(lambda: working(server), "a worker lives")
+        (pid,) = wait_until(lambda: server.working(), "a worker lives")
         os.kill(pid, signal.SIGKILL)
         server.wait_for("worker_exited", since=mark, count=count)
 
@@ -130,7 +125,7 @@ def kill_workers(server: Server, times: int) -> None:
 def serve_one_that_loses_its_worker(patient: Live) -> None:
     patient.serve(obedient(patient.saved))
     kill_workers(patient.server, 1)
-    wait_until(lambda: working(patient.server), "it is replaced")
+    wait_until(lambda: patient.server.working(), "it is replaced")
 
 
 @both_ways

@@ -12,7 +12,6 @@ import pytest
 
 from tests.conftest import StartServer
 from tests.end_to_end.faults.gates import Gates
-from tests.end_to_end.faults.test_lost_processes import hit, processes
 from tests.support.models import SavedModels
 from tests.support.registry import Registry
 from tests.support.server import Server, ended
@@ -22,12 +21,6 @@ pytestmark = pytest.mark.faults
 
 # A process that does not end by itself gets four seconds.
 MOST_SECONDS = 10.0
-
-
-@pytest.fixture(scope="module")
-def gates(tmp_path_factory: pytest.TempPathFactory) -> Gates:
-    """Where swaps can be held up."""
-    return Gates(tmp_path_factory.mktemp("gates"))
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +74,7 @@ def test_the_server_ends_in_time_without_one_of_its_processes(
             pool.submit(server.reload)
             gates.wait_reached(step)
         family = server.processes()
-        hit(server, name, number)
+        server.hit(name, number)
         family += server.processes()
         started = time.monotonic()
         assert server.stop() == 0
@@ -122,13 +115,13 @@ def test_killed_it_leaves_no_process_at_any_step_of_a_swap(
     server: Server, gates: Gates, pool: ThreadPoolExecutor, step: str | None
 ) -> None:
     expected = {"environment": 1, "lookup": 1, "template": 1, "worker": 2}
-    wait_until(lambda: processes(server) == expected, "all are there")
+    wait_until(lambda: server.running() == expected, "all are there")
     with ExitStack() as held_up:
         if step is not None:
             held_up.enter_context(gates.closed(step))
             pool.submit(server.reload)
             gates.wait_reached(step)
-            assert processes(server)["template"] == 2
+            assert server.running()["template"] == 2
         family = server.processes()
         server.signal(signal.SIGKILL)
         if step == "fork":

@@ -74,8 +74,8 @@ def serve(live: Live, load: str, draw: str) -> None:
 
 def drawn(server: Server) -> dict[int, list[str]]:
     """The first numbers that each worker answers with, by its process id."""
-    wait_until(lambda: len(working(server)) == WORKERS, "the workers are there")
-    numbers: dict[int, list[str]] = {pid: [] for pid in working(server)}
+    wait_until(lambda: len(server.working()) == WORKERS, "the workers are there")
+    numbers: dict[int, list[str]] = {pid: [] for pid in server.working()}
 
     def ask() -> bool:
         (answer,) = server.predict(text("draw")).json["predictions"]
@@ -87,17 +87,12 @@ def drawn(server: Server) -> dict[int, list[str]]:
     return {pid: drawn[:DRAWS] for pid, drawn in numbers.items()}
 
 
-def working(server: Server) -> set[int]:
-    """The process ids of the workers that can answer."""
-    return {w["pid"] for w in server.info()["workers"] if w["state"] in ("idle", "busy")}
-
-
 def drawn_by_one_more(server: Server) -> list[str]:
     """Kill a worker, and return the first numbers of the one that comes in its place."""
-    before = working(server)
+    before = server.working()
     os.kill(min(before), signal.SIGKILL)
-    wait_until(lambda: len(working(server) - before) == 1, "it is replaced")
-    (new,) = working(server) - before
+    wait_until(lambda: len(server.working() - before) == 1, "it is replaced")
+    (new,) = server.working() - before
     return drawn(server)[new]
 
 

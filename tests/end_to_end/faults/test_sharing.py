@@ -13,7 +13,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from server.processes.cores import threads_per_worker
+from server.processes.cores import thread_variables
 from tests.end_to_end.faults.loads import ALONE, TOGETHER, Model
 from tests.end_to_end.faults.models import text
 from tests.support.live import Live, serving
@@ -39,11 +39,6 @@ def live(
         yield live
 
 
-def working(server: Server) -> set[int]:
-    """The process ids of the workers that can answer."""
-    return {w["pid"] for w in server.info()["workers"] if w["state"] in ("idle", "busy")}
-
-
 def templates(server: Server) -> list[psutil.Process]:
     """The templates; what a model has forked while loading has their name as well."""
     above = {server.pid, server.environment().pid}
@@ -66,11 +61,11 @@ def assert_serves(server: Server) -> None:
 
 def assert_replaces(server: Server) -> None:
     """Kill a worker: another one comes, and answers."""
-    wait_until(lambda: len(working(server)) == WORKERS, "all workers are there")
-    before, mark = working(server), server.mark()
+    wait_until(lambda: len(server.working()) == WORKERS, "all workers are there")
+    before, mark = server.working(), server.mark()
     lost = min(before)
     os.kill(lost, signal.SIGKILL)
-    wait_until(lambda: len(working(server) - {lost}) == WORKERS, "it is replaced")
+    wait_until(lambda: len(server.working() - {lost}) == WORKERS, "it is replaced")
     assert server.wait_for("worker_replaced", since=mark)["old_pid"] == lost
     assert_serves(server)
 
@@ -87,7 +82,7 @@ def test_a_model_that_can_not_be_shared_is_served_and_says_why(live: Live, model
     assert "/" not in info["workers_share_reason"]
     assert swap["workers_share"] is False
     assert swap["workers_share_reason"] == info["workers_share_reason"]
-    assert len(working(server)) == WORKERS
+    assert len(server.working()) == WORKERS
     wait_until(lambda: not templates(server), "no template is kept")
     assert_replaces(server)
 
@@ -154,7 +149,7 @@ def test_by_the_setting_nothing_is_shared(
         assert info["workers_share"] is False
         assert "SHARE_MODEL" in info["workers_share_reason"]
         assert live.server.named("template") == []
-        assert len(working(live.server)) == WORKERS
+        assert len(live.server.working()) == WORKERS
 
 
 def test_workers_that_end_with_their_template_are_collected(
@@ -187,7 +182,7 @@ def test_a_model_that_can_not_even_be_forked_once_is_served(live: Live) -> None:
     """
     serve(live, Model(load))
     info = live.server.info()
-    assert (info["workers_share"], len(working(live.server))) == (False, WORKERS)
+    assert (info["workers_share"], len(live.server.working())) == (False, WORKERS)
     assert "no process can be started" in info["workers_share_reason"]
     wait_until(lambda: not templates(live.server), "no template is kept")
 
@@ -212,4 +207,32 @@ def test_what_is_not_to_be_shared_loads_with_all_the_threads_that_it_will_have(
     directory = tmp_path_factory.mktemp("threads")
     with serving(directory, registry, saved, "threads", model, SHARE_MODEL="off") as live:
         answer = live.server.predict(text("how many"))
-        assert answer.json == {"predictions": [str(threads_per_worker(1))]}
+        assert answer.json == {"predictions": [thread_variables(1)["OMP_NUM_THREADS"]]}
+
+
+def test_what_the_user_set_for_openmp_is_for_the_workers(
+    tmp_path_factory: pytest.TempPathFactory, registry: Registry, saved: SavedModels
+) -> None:
+    # Its pool is there as soon as it has predicted, unless it has but one thread.
+    model = saved.save(
+        """
+        import os
+        from threadpoolctl import threadpool_info
+        self.model.predict(self.rows)
+        counts = {info["user_api"]: info["num_threads"] for info in threadpool_info()}
+        told = f"{os.environ['OMP_NUM_THREADS']} {counts['openmp']} {counts['blas']}"
+        return [told] * len(model_input)
+        """,
+        load="""
+        import numpy
+        from sklearn.ensemble import HistGradientBoostingClassifier
+        self.rows = numpy.arange(4000.0).reshape(2000, 2)
+        self.model = HistGradientBoostingClassifier(max_iter=3)
+        self.model.fit(self.rows, self.rows[:, 0] > 2000)
+        """,
+    )
+    directory = tmp_path_factory.mktemp("openmp")
+    with serving(directory, registry, saved, "openmp", model, OMP_NUM_THREADS="3") as live:
+        info = live.server.info()
+        assert info["workers_share"] is True, info["workers_share_reason"]
+        assert live.server.predict(text("hello")).json == {"predictions": ["3 3 3"]}
