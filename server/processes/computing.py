@@ -3,20 +3,21 @@
 import os
 from pathlib import Path
 
+from server.worker.descendants import stat_of
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def computed_seconds(pid: int) -> float | None:
     """How long a process's threads have computed, or waited for a core to compute on: proc(5),
     `/proc/PID/stat`, and `schedstat` of each thread. None where the system does not tell."""
-    directory = Path(f"/proc/{pid}")
     try:
-        # The name before it may hold anything, spaces and brackets too.
-        fields = (directory / "stat").read_bytes().rpartition(b")")[2].split()
+        _, fields = stat_of(pid)
         computed = (int(fields[11]) + int(fields[12])) / _TICKS
     except (OSError, LookupError, ValueError):
         return None
-    return computed + sum(_queued_seconds(thread) for thread in directory.glob("task/*"))
+    threads = Path(f"/proc/{pid}/task").glob("*")
+    return computed + sum(_queued_seconds(thread) for thread in threads)
 
 
 def _queued_seconds(thread: Path) -> float:

@@ -8,10 +8,10 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from server.processes.child import Child, watch
+from server.worker.descendants import stat_of
 from server.worker.forking import LONGEST_PACKET
 
 # Forking takes milliseconds, and on a machine that has much else to do, seconds.
@@ -225,7 +225,7 @@ class Forker:
 def _is_stopped(pid: int) -> bool:
     """Whether a process has been told to stop, as by SIGSTOP (`State` in proc(5))."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        _, (state, *_) = stat_of(pid)
     except OSError:
         return False
-    return text.rpartition(")")[2].split()[0] in "Tt"
+    return state in "Tt"

@@ -62,6 +62,17 @@ def any_ended() -> bool:
         return False
 
 
+def stat_of(pid: int) -> tuple[str, list[str]]:
+    """Name of a process, and what /proc/PID/stat says after it: state, parent … (proc(5)).
+
+    Raises:
+        OSError: there is no such process.
+    """
+    # The name, in parentheses, may hold anything.
+    head, _, fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")
+    return head.partition("(")[2], fields.split()
+
+
 class Child(NamedTuple):
     """One of this process's children.
 
@@ -80,13 +91,8 @@ def children() -> Iterator[Child]:
     """This process's children, zombies included."""
     # Not every kernel has /proc/PID/task/*/children.
     parent = str(os.getpid())
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            text = path.read_text(errors="replace")
-        except OSError:
-            continue
-        # The name, in parentheses, may hold anything; state and parent come after it.
-        head, _, fields = text.rpartition(")")
-        state, *ppid = fields.split(maxsplit=2)[:2]
-        if ppid == [parent]:
-            yield Child(int(path.parent.name), head.partition("(")[2], state)
+    for pid in [int(name) for name in os.listdir("/proc") if name.isdecimal()]:  # noqa: PTH208
+        with contextlib.suppress(OSError):
+            name, (state, its_parent, *_) = stat_of(pid)
+            if its_parent == parent:
+                yield Child(pid, name, state)
