@@ -117,6 +117,7 @@ class Loader:
         self.unshared = ready.unshared if share else "SHARE_MODEL=off"
         if self.unshared is not None:
             return ready, process
+        # Only now it shows that it is no worker.
         process.state = State.FORKING
         self._template = Template(process, self._environment, self._template_lost)
         return ready, None
