@@ -94,19 +94,22 @@ async def _settle(server: Server, crowd: Load, final: str) -> list[str]:
 def _resources(server: Server) -> dict[str, int]:
     """What the gateway holds while nothing happens."""
     gateway = psutil.Process(server.pid)
+    running = [process for process in server.processes() if not ended([process])]
+    # That of an environment process which was killed stays while anything lives that was forked
+    # from that; the gateway has a descriptor of each, to collect it.
+    trackers = sum(map(_is_tracker, running))
     return {
-        "processes": sum(_lasts(process) for process in server.processes()),
-        "descriptors": gateway.num_fds(),
+        "processes": len(running) - trackers,
+        "descriptors": gateway.num_fds() - trackers,
         "threads": gateway.num_threads(),
         "directories": len(server.release_directories()),
     }
 
 
-def _lasts(process: psutil.Process) -> bool:
-    """Whether it runs, and is none of the resource trackers: that of an environment process which
-    was killed stays while anything lives that was forked from that."""
+def _is_tracker(process: psutil.Process) -> bool:
+    """Whether it is a resource tracker."""
     try:
-        return not ended([process]) and "resource_tracker" not in " ".join(process.cmdline())
+        return "resource_tracker" in " ".join(process.cmdline())
     except psutil.NoSuchProcess:
         return False
 
