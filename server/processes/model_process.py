@@ -244,7 +244,9 @@ class ModelProcess(asyncio.Protocol):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORDS_SECONDS):
                 await self._channel_closed.wait()
-        expected = self._stopping or (self._ready.done() and self._ready.exception() is not None)
+        # What it held may be answered elsewhere by now, and the rest of its release stopped.
+        stopped = self._stopping and not self._lost
+        expected = stopped or (self._ready.done() and self._ready.exception() is not None)
         if not expected:
             fields = {"version": self.version, "pid": self.pid, **exit_fields(code)}
             if self.is_template:
