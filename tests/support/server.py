@@ -237,9 +237,9 @@ class Server:
         assert processes != []
         for process in processes:
             process.send_signal(number)
-        stopped = {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}
+        stopped = {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
         wait_until(
-            lambda: all(ended([p]) or p.status() in stopped for p in processes),
+            lambda: all(ended([p]) or status_of(p) in stopped for p in processes),
             f"{name} got {number}",
         )
         return processes
@@ -299,6 +299,14 @@ def ended(processes: Iterable[psutil.Process]) -> bool:
     return not any(_runs(process) for process in processes)
 
 
+def status_of(process: psutil.Process) -> str:
+    """Its status; `psutil.STATUS_DEAD` once it is no more, which may come to pass at any time."""
+    try:
+        return process.status()
+    except psutil.NoSuchProcess:
+        return psutil.STATUS_DEAD
+
+
 def _name(process: psutil.Process) -> str:
     try:
         return Path(f"/proc/{process.pid}/comm").read_text().strip()
@@ -307,7 +315,5 @@ def _name(process: psutil.Process) -> str:
 
 
 def _runs(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    gone = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    return process.is_running() and status_of(process) not in gone

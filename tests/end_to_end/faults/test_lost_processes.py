@@ -19,7 +19,7 @@ from tests.support.live import Live, serving
 from tests.support.load import load
 from tests.support.models import SavedModels
 from tests.support.registry import HttpRegistry
-from tests.support.server import Server, ended
+from tests.support.server import Server, ended, status_of
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.faults
@@ -67,7 +67,7 @@ def wait_in_order(server: Server) -> None:
         wait_until(lambda: server.running() == expected, "each is there", 15)
     except AssertionError:
         assert server.running() == expected
-    assert [p for p in server.processes() if p.status() == psutil.STATUS_STOPPED] == []
+    assert [p for p in server.processes() if status_of(p) == psutil.STATUS_STOPPED] == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])

@@ -19,7 +19,7 @@ from tests.end_to_end.faults.models import text
 from tests.support.live import Live, serving
 from tests.support.models import SavedModels
 from tests.support.registry import Registry
-from tests.support.server import Server
+from tests.support.server import Server, status_of
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.faults
@@ -192,7 +192,7 @@ def assert_serves_still(server: Server) -> None:
     assert server.predict(text("hello")).json == {"predictions": ["first"]}
 
     def in_order() -> bool:
-        return not [p for p in server.processes() if p.status() == psutil.STATUS_ZOMBIE]
+        return not [p for p in server.processes() if status_of(p) == psutil.STATUS_ZOMBIE]
 
     wait_until(in_order, "all that have ended are collected", 10)
 
