@@ -26,10 +26,7 @@ class Kind(enum.IntEnum):
 
     START = 7  # gateway: what the process is to do, see `server.worker.spec`
     PHASE = 1  # worker: name of the phase of loading that begins
-    READY = (
-        2  # worker that has loaded: JSON object, see `server.processes.ready.Ready`, and answers
-    )
-    # to the replay; one that was forked: nothing; one that has downloaded: the path
+    READY = 2  # worker: see `server.processes.ready.Ready`; forked: nothing; downloaded: the path
     FAILED = 3  # worker: JSON object with `phase`, `error` and `traceback`
     PREDICT = 4  # gateway: content type, request id and body of each request
     ANSWERS = 5  # worker: heads of some answers, in any order, as one part; the body of each

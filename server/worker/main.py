@@ -105,11 +105,12 @@ def _load(gateway: Channel, spec: WorkerSpec, temporary: Path) -> _Loaded:
     gateway.send(Kind.PHASE, b"load")
     model = load(spec.path)
     protocol = Protocol(model, hide=spec.directory)
-    files = look_at_files(temporary)
+    # Where nothing is shared, neither are these.
+    files = look_at_files(temporary) if spec.share else {}
     gateway.send(Kind.PHASE, b"rehearsal")
     rehearsed = rehearse(protocol, model, spec.path, spec)
     unshared = what_forbids_sharing(
-        files, look_at_files(temporary), asked=rehearsed.sample is not None
+        files, look_at_files(temporary) if files else {}, asked=rehearsed.sample is not None
     )
     failed = rehearsed.example.failed
     ready = {
