@@ -120,6 +120,17 @@ def submit(gateway: Gateway, *texts: str, content_type: bytes = b"application/js
     return [serving.submit(content_type, b"id", text(one)) for one in texts]
 
 
+async def held_by_worker(gateway: Gateway) -> None:
+    """Wait until the worker has been given what was asked, and would take it along if it died."""
+
+    async def busy() -> bool:
+        serving = gateway.deployment.release
+        assert serving is not None
+        return [worker["state"] for worker in serving.state()] == ["busy"]
+
+    await eventually(busy, "the worker is busy")
+
+
 async def outcome(call: Any) -> Any:
     """The answer, or the name of the error."""
     try:
@@ -233,12 +244,17 @@ async def test_one_that_kills_now_and_then_is_answered(gateway: Gateway, tmp_pat
 
 
 async def test_a_request_during_which_a_used_spare_dies_is_asked_in_a_fresh_one(
-    gateway: Gateway, log: Log
+    gateway: Gateway, log: Log, tmp_path: Path
 ) -> None:
-    good = ["good 1", "good 2", "good 3"]
-    answers = await ask(gateway, "exit 8", "poison", *good)
-    assert answers == ["WorkerDied", echo("poison"), *map(echo, good)]
+    gate = tmp_path / "gate"
+    # The other spare is held by one of them, so that some are left for the poisoned one.
+    good = [f"wait {gate}{' ' * number}" for number in range(3)]
+    await worker_of(gateway)
+    calls = submit(gateway, "exit 8", "poison", *good)
     await log.wait_for("worker_exited", exit_code=4)
+    gate.touch()
+    answers = [await outcome(call) for call in calls]
+    assert answers == ["WorkerDied", echo("poison"), *map(echo, good)]
     assert await ask(gateway, *good) == [*map(echo, good)]
 
 
@@ -248,6 +264,7 @@ async def test_there_are_at_most_two_spares(gateway: Gateway, log: Log, tmp_path
     template = template_of(pid)
     # Each its own digest, and none ends before the gate is open.
     calls = submit(gateway, *[f"wait {gate}{' ' * number}" for number in range(6)])
+    await held_by_worker(gateway)
     os.kill(pid, signal.SIGKILL)
     await log.wait_for("worker_replaced", old_pid=pid)
 
@@ -392,6 +409,7 @@ async def test_what_waits_for_a_spare_is_refused_if_the_server_can_t_wait(
     pid = await worker_of(gateway)
     template = template_of(pid)
     calls = submit(gateway, *[f"wait {tmp_path / str(number)}" for number in range(4)])
+    await held_by_worker(gateway)
     os.kill(pid, signal.SIGKILL)
 
     async def some_are_asked() -> list[psutil.Process]:
@@ -414,6 +432,7 @@ async def test_what_waits_for_a_spare_when_another_version_comes_is_asked_in_its
     gate = tmp_path / "gate"
     pid = await worker_of(gateway)
     (waits,) = submit(gateway, f"wait {gate}")
+    await held_by_worker(gateway)
     new = gateway.add(obedient)
     await gateway.swap_to(new)
 
@@ -433,6 +452,7 @@ async def test_what_a_replaced_version_loses_is_asked_in_the_one_that_serves_by_
     gate = tmp_path / "gate"
     pid = await worker_of(gateway)
     (waits,) = submit(gateway, f"wait {gate}")
+    await held_by_worker(gateway)
     await gateway.swap_to(gateway.add(obedient))
     # The one in between has nothing to do, and is stopped.
     newest = gateway.add(obedient)
@@ -506,6 +526,7 @@ async def test_without_a_template_what_a_lost_worker_held_is_asked_again_all_the
     pid = await worker_of(gateway)
     gate = tmp_path / "gate"
     (waits,) = submit(gateway, f"wait {gate}")
+    await held_by_worker(gateway)
     template_of(pid).kill()
     os.kill(pid, signal.SIGKILL)
     gate.touch()
