@@ -43,6 +43,7 @@ _OBEY = """
         if word == "stick":
             self.stuck = True
         if word == "wait":
+            pathlib.Path(f"{argument.strip()}.begun").touch()
             while not pathlib.Path(argument.strip()).exists():
                 time.sleep(0.01)
         if word == "spin":
@@ -120,15 +121,14 @@ def submit(gateway: Gateway, *texts: str, content_type: bytes = b"application/js
     return [serving.submit(content_type, b"id", text(one)) for one in texts]
 
 
-async def held_by_worker(gateway: Gateway) -> None:
-    """Wait until the worker has been given what was asked, and would take it along if it died."""
+async def held(gate: Path) -> None:
+    """Wait until a process waits at this gate, and would take along what it was asked with it."""
+    begun = gate.with_name(f"{gate.name}.begun")
 
-    async def busy() -> bool:
-        serving = gateway.deployment.release
-        assert serving is not None
-        return [worker["state"] for worker in serving.state()] == ["busy"]
+    async def exists() -> bool:
+        return begun.exists()
 
-    await eventually(busy, "the worker is busy")
+    await eventually(exists, f"one waits at {gate}")
 
 
 async def outcome(call: Any) -> Any:
@@ -264,7 +264,7 @@ async def test_there_are_at_most_two_spares(gateway: Gateway, log: Log, tmp_path
     template = template_of(pid)
     # Each its own digest, and none ends before the gate is open.
     calls = submit(gateway, *[f"wait {gate}{' ' * number}" for number in range(6)])
-    await held_by_worker(gateway)
+    await held(gate)
     os.kill(pid, signal.SIGKILL)
     await log.wait_for("worker_replaced", old_pid=pid)
 
@@ -408,8 +408,9 @@ async def test_what_waits_for_a_spare_is_refused_if_the_server_can_t_wait(
     gateway = await start_gateway(obedient, drain_timeout_seconds=0.2)
     pid = await worker_of(gateway)
     template = template_of(pid)
-    calls = submit(gateway, *[f"wait {tmp_path / str(number)}" for number in range(4)])
-    await held_by_worker(gateway)
+    gates = [tmp_path / str(number) for number in range(4)]
+    calls = submit(gateway, *[f"wait {gate}" for gate in gates])
+    await held(gates[0])
     os.kill(pid, signal.SIGKILL)
 
     async def some_are_asked() -> list[psutil.Process]:
@@ -432,7 +433,7 @@ async def test_what_waits_for_a_spare_when_another_version_comes_is_asked_in_its
     gate = tmp_path / "gate"
     pid = await worker_of(gateway)
     (waits,) = submit(gateway, f"wait {gate}")
-    await held_by_worker(gateway)
+    await held(gate)
     new = gateway.add(obedient)
     await gateway.swap_to(new)
 
@@ -452,7 +453,7 @@ async def test_what_a_replaced_version_loses_is_asked_in_the_one_that_serves_by_
     gate = tmp_path / "gate"
     pid = await worker_of(gateway)
     (waits,) = submit(gateway, f"wait {gate}")
-    await held_by_worker(gateway)
+    await held(gate)
     await gateway.swap_to(gateway.add(obedient))
     # The one in between has nothing to do, and is stopped.
     newest = gateway.add(obedient)
@@ -526,7 +527,7 @@ async def test_without_a_template_what_a_lost_worker_held_is_asked_again_all_the
     pid = await worker_of(gateway)
     gate = tmp_path / "gate"
     (waits,) = submit(gateway, f"wait {gate}")
-    await held_by_worker(gateway)
+    await held(gate)
     template_of(pid).kill()
     os.kill(pid, signal.SIGKILL)
     gate.touch()
