@@ -15,6 +15,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -218,9 +219,12 @@ class Server:
     def processes(self) -> list[psutil.Process]:
         """The server's process and all below it."""
         try:
-            return [self._psutil, *self._psutil.children(recursive=True)]
+            # One whose parent ends during a look is missed, and found by the next look below the
+            # process that has adopted it.
+            looks = [self._psutil.children(recursive=True) for _ in range(2)]
         except psutil.NoSuchProcess:
             return []
+        return [self._psutil, *dict.fromkeys(chain(*looks))]
 
     def named(self, name: str) -> list[psutil.Process]:
         """The processes of this name, such as `environment`, `template` or `worker`, that run."""
