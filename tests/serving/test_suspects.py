@@ -96,15 +96,15 @@ def echo(row: str) -> Any:
 
 
 async def worker_of(gateway: Gateway) -> int:
-    """The process id of the worker that serves, once there is one."""
+    """The process id of the worker that serves, once one waits for what is asked next."""
 
-    async def alive() -> int:
+    async def idle() -> int:
         serving = gateway.deployment.release
         assert serving is not None
         states = {worker["pid"]: worker["state"] for worker in serving.state()}
-        return next((pid for pid, state in states.items() if state in ("idle", "busy")), 0)
+        return next((pid for pid, state in states.items() if state == "idle"), 0)
 
-    return await eventually(alive, "a worker serves")
+    return await eventually(idle, "a worker is idle")
 
 
 async def ask(gateway: Gateway, *texts: str) -> list[Any]:
