@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     AliasChoices,
@@ -19,6 +18,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from server.origins import parse_host, parse_origin
 from server.processes.cores import available_cores
 from watcher.model_uri import ModelUri, parse_model_uri
 
@@ -33,8 +33,6 @@ REQUIRED = "required"
 
 # Segments of characters that need no quoting (RFC 3986, section 3.3), none of them dots only.
 _PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~!$&'()*+,;=:@-]+)+")
-_HOST = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]+)?")
-_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class Settings(BaseSettings):
@@ -124,6 +122,12 @@ class Settings(BaseSettings):
         None, description="Bearer token that POST /reload asks for. Default: none."
     )
     reload_token_file: Path | None = Field(None, description="File that holds the token.")
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Comma-separated hosts whose pages may post to /reload without a token, such "
+        "as models.example.com or models.example.com:8443; * stands for any text. Default: none "
+        "but this server's own address.",
+    )
 
     log_level: LogLevel = Field("info", description="debug, info, warning or error.")
     log_format: LogFormat | None = Field(
@@ -143,7 +147,7 @@ class Settings(BaseSettings):
     def _any_case(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value
 
-    @field_validator("preload", "cors_allowed_origins", mode="before")
+    @field_validator("preload", "cors_allowed_origins", "allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -167,7 +171,20 @@ class Settings(BaseSettings):
     @field_validator("cors_allowed_origins")
     @classmethod
     def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(_origin(text) for text in value)
+        return tuple(parse_origin(text) for text in value)
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(parse_host(text) for text in value)
+
+    @field_validator("reload_token")
+    @classmethod
+    def _is_token(cls, value: SecretStr | None) -> SecretStr | None:
+        token = SecretStr(value.get_secret_value().strip()) if value is not None else None
+        if token is not None and not token:
+            raise ValueError("it is nothing but white space")
+        return token
 
     @field_validator("reload_token_file")
     @classmethod
@@ -203,19 +220,6 @@ class Settings(BaseSettings):
         if self.log_format is None:
             return not sys.stdout.isatty()
         return self.log_format == "json"
-
-
-def _origin(text: str) -> str:
-    """An origin as browsers write it in the header `Origin` (RFC 6454, section 6.1)."""
-    if text in ("*", "null"):
-        return text
-    url = urlsplit(text.lower())
-    if not url.scheme or url.port == 0:  # reading the port raises where there can be no such
-        raise ValueError(f"{text!r} is not an origin")
-    host = url.netloc.removesuffix(_DEFAULT_PORTS.get(url.scheme, "/"))
-    if not _HOST.fullmatch(host) or url.path not in ("", "/") or url.query or url.fragment:
-        raise ValueError(f"{text!r} is not an origin")
-    return f"{url.scheme}://{host}"
 
 
 class BadSettings(Exception):

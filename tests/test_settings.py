@@ -67,6 +67,11 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ("CORS_ALLOWED_ORIGINS", "https://*.example.com"),
         ("CORS_ALLOWED_ORIGINS", "https://a.example.com https://b.example.com"),
         ("CORS_ALLOWED_ORIGINS", "https://"),
+        ("ALLOWED_HOSTS", "models.example.com/path"),
+        ("ALLOWED_HOSTS", "a.example.com b.example.com"),
+        ("ALLOWED_HOSTS", "ftp://models.example.com"),
+        ("ALLOWED_HOSTS", "https://"),
+        ("ALLOWED_HOSTS", "null://"),
     ],
 )
 def test_a_bad_value_is_named_with_what_it_got_and_what_it_takes(
@@ -140,6 +145,15 @@ def test_origins_are_read_as_browsers_write_them(monkeypatch: pytest.MonkeyPatch
     assert read_settings().cors_allowed_origins == ("*",)
 
 
+def test_allowed_hosts_are_read_as_browsers_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = "Models.Example.com:8443, https://a.example.com:443/,[::1]:5001, *.apps.example.com,*,"
+    monkeypatch.setenv("ALLOWED_HOSTS", given)
+    assert read_settings().allowed_hosts == (
+        *("models.example.com:8443", "https://a.example.com", "[::1]:5001"),
+        *("*.apps.example.com", "*"),
+    )
+
+
 def test_a_missing_model_uri_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MODEL_URI")
     with pytest.raises(BadSettings, match="MODEL_URI is not set"):
@@ -167,6 +181,19 @@ def test_the_token_is_not_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) 
     settings = read_settings()
     assert settings.asks_for_token
     assert "s3cret" not in repr(settings)
+
+
+def test_white_space_around_the_token_is_not_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELOAD_TOKEN", " s3cret\n")
+    token = read_settings().reload_token
+    assert token is not None
+    assert token.get_secret_value() == "s3cret"
+
+
+def test_a_token_of_white_space_alone_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELOAD_TOKEN", " \n")
+    with pytest.raises(BadSettings, match=r"^RELOAD_TOKEN can't be used: .* white space$"):
+        read_settings()
 
 
 def test_help_names_every_setting_with_its_unit_and_default() -> None:

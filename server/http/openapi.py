@@ -251,13 +251,16 @@ def _reload() -> Schema:
             {
                 "name": "force",
                 "in": "query",
-                "description": "Skip the rehearsal.",
+                "description": "Skip the rehearsal. Without a token, for this machine alone.",
                 "schema": {"type": "boolean", "default": False},
             }
         ],
         "responses": {
             "200": {"description": "Done.", "content": {_JSON: {"schema": body}}},
             "401": _error("The reload token is missing or wrong."),
+            "403": _error(
+                "There is no token, and a page of another origin asks, or another machine to force."
+            ),
             **{
                 status: {"description": text, "content": {_JSON: {"schema": body}}}
                 for status, text in failed.items()

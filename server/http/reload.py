@@ -18,12 +18,13 @@ routes = web.RouteTableDef()
 async def reload(request: web.Request) -> web.Response:
     """Swap to what the registry names now."""
     settings = request.app[SETTINGS]
-    if (refusal := await refuse_unauthorized(request, settings)) is not None:
+    force = _wants_force(request)
+    if (refusal := await refuse_unauthorized(request, settings, force=force)) is not None:
         return refusal
     name, uri = settings.name, settings.model_uri
     try:
         swap = await request.app[DEPLOYMENT].reload(
-            Trigger.MANUAL, force=_wants_force(request), request_id=request_id(request)
+            Trigger.MANUAL, force=force, request_id=request_id(request)
         )
     except ReloadFailed as error:
         return reload_failed_response(error, name, uri)

@@ -73,7 +73,8 @@ class Deployment:
         self._fallback = Fallback()
         self._lock = asyncio.Lock()
         self._lost_before = 0
-        self._pending: Run | None = None
+        # By whether they skip the rehearsal.
+        self._pending: dict[bool, Run] = {}
         self._swaps: set[asyncio.Task[Any]] = set()
         self._retiring: set[asyncio.Task[None]] = set()
 
@@ -106,9 +107,11 @@ class Deployment:
     ) -> Swap:
         """Swap to what the registry names when its turn has come.
 
-        Callers that come while another swap is under way share the next one: so many callers cost
-        at most two loads, and the look-up that a caller's answer rests on began after it called.
-        A manual reload loads the version afresh even where it is the one that serves.
+        Callers that come while another swap is under way share the next one, but for those who
+        force, who share one of their own: so many callers cost at most three loads, nobody's force
+        holds for anyone who did not ask for it, and the look-up that a caller's answer rests on
+        began after it called. A manual reload loads the version afresh even where it is the one
+        that serves.
 
         Args:
             trigger: What asks.
@@ -118,16 +121,16 @@ class Deployment:
         Raises:
             ReloadFailed: the swap did not happen; what served before serves on.
         """
-        run = self._pending
+        run = self._pending.get(force)
         if run is None:
-            run = self._pending = Run()
+            run = self._pending[force] = Run(force=force)
             # A context of its own: what the new workers log belongs to no request.
             run.task = asyncio.get_running_loop().create_task(
                 self._when_free(run), context=contextvars.Context()
             )
             run.task.add_done_callback(self._swap_ended)
             self._swaps.add(run.task)
-        run.add(trigger, force, request_id)
+        run.add(trigger, request_id)
         assert run.task is not None
         # Whoever is cancelled here leaves the swap to the others.
         await asyncio.wait([run.task])
@@ -164,7 +167,7 @@ class Deployment:
     async def _when_free(self, run: Run) -> Swap:
         async with self._lock:
             # Who calls from here on needs a look-up that begins later.
-            self._pending = None
+            del self._pending[run.force]
             if self.stopping:
                 raise self._stopping()
             trigger = run.trigger
@@ -291,8 +294,8 @@ class Deployment:
                 version=failing.model.display,
                 fallback_version=version.display,
             )
-            run = Run()
-            run.add(Trigger.FALLBACK, force=True)
+            run = Run(force=True)
+            run.add(Trigger.FALLBACK)
             started = time.monotonic()
             try:
                 candidate = await self._load(version, rehearse=False)

@@ -59,18 +59,21 @@ class LastReload:
 
 
 class Run:
-    """A swap that has not begun its look-up, and who waits for it."""
+    """A swap that has not begun its look-up, and who waits for it.
 
-    def __init__(self) -> None:
+    Args:
+        force: Whether to skip the rehearsal, as all who wait for it asked.
+    """
+
+    def __init__(self, *, force: bool) -> None:
         self.triggers: set[Trigger] = set()
-        self.force = False
+        self.force = force
         self.request_id: str | None = None
         self.task: asyncio.Task[Swap] | None = None
 
-    def add(self, trigger: Trigger, force: bool, request_id: str | None = None) -> None:
+    def add(self, trigger: Trigger, request_id: str | None = None) -> None:
         """Let one more caller share this swap."""
         self.triggers.add(trigger)
-        self.force |= force
         self.request_id = self.request_id or request_id
 
     @property

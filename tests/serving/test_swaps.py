@@ -6,6 +6,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from server.errors import ReloadFailed
+from server.serving.swaps import Swap, Trigger
 from tests.conftest import Connect, StartGateway
 from tests.support.gateway import Client, Gateway
 from tests.support.log import Log
@@ -141,6 +143,42 @@ async def test_many_callers_of_reload_share_two_loads(
     assert [(a.status, a.json["new_version"]) for a in answers] == [(200, f"v{newest}")] * 20
     assert len(log.find("model_swapped", trigger="manual")) - len(before) == 1
     assert (await client.predict(TEXT_REQUEST)).version == newest
+
+
+async def test_nobody_is_spared_the_rehearsal_by_someone_else_s_force(
+    gateway: Gateway, log: Log, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    slow = slow_to_load(gateway, gate, "held up")
+    dies = "if model_input.text[0] == 'some text': raise ValueError('no')\nreturn ['bad']"
+    bad = gateway.add(gateway.saved.save(dies))
+    await gateway.serve("sound")
+    gateway.promote(slow)
+    poll = asyncio.create_task(gateway.watcher.poll())
+    await eventually(lambda: loads(gate), "the first load is under way")
+    gateway.promote(bad)
+
+    async def ask(force: bool) -> Swap | str:
+        try:
+            return await gateway.deployment.reload(Trigger.MANUAL, force=force)
+        except ReloadFailed as error:
+            return error.phase
+
+    # Whoever shares a swap asks while the first is under way.
+    calls = [asyncio.create_task(ask(force)) for force in [False, True] * 10]
+    await asyncio.sleep(0)
+    gate.touch()
+    answers = await asyncio.gather(*calls)
+    await poll
+
+    assert answers[::2] == ["rehearsal"] * 10
+    assert [swap.new.display for swap in answers[1::2] if isinstance(swap, Swap)] == [
+        f"v{bad}"
+    ] * 10
+    # The watcher's, and one of each kind.
+    assert len(log.find("reload_failed", failed_version=f"v{bad}")) == 2
+    (swap,) = log.find("model_swapped", new_version=f"v{bad}")
+    assert swap["rehearsal_skipped"] is True
 
 
 def connections(client: Client) -> int:

@@ -112,13 +112,21 @@ async def running(
 class Listener(BaseTestServer):
     """A way in to a gateway, for `aiohttp_client`; the gateway outlives it."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        super().__init__(host="127.0.0.1")
+    def __init__(self, gateway: Gateway, host: str = "127.0.0.1") -> None:
+        super().__init__(host=host)
         self._gateway = gateway
 
     async def _make_runner(self, **_: Any) -> Runner:
         gateway = self._gateway
         return Runner(gateway.settings, gateway.deployment, gateway.watcher)
+
+
+@asynccontextmanager
+async def connected(gateway: Gateway, host: str = "127.0.0.1") -> AsyncIterator["Client"]:
+    """A client that comes from this address of this machine, to the same address."""
+    client: TestClient[Any, Any]
+    async with TestClient(Listener(gateway, host)) as client:
+        yield Client(client, gateway)
 
 
 class Client:
