@@ -88,6 +88,12 @@ class Settings(BaseSettings):
     rehearsal_requests: int = Field(
         32, ge=0, le=10_000, description="Recent requests that a new version must answer first."
     )
+    rehearsal_seconds: float = Field(
+        10.0, gt=0, le=86400, description="Seconds that they get; what does not fit is left out."
+    )
+    rehearsal_max_failures: float = Field(
+        0.05, ge=0, le=1, description="Share of them, 0 to 1, that it may fail on all the same."
+    )
 
     max_body_bytes: int = Field(
         64 * MEBIBYTE, ge=1, description="Largest request body, in bytes, after unpacking."

@@ -10,6 +10,7 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from server.http.errors import error_response
 from server.http.heads import MAX_HEAD_BYTES, MAX_HEADERS, refuse_large_head
+from server.http.peers import client_of
 from server.http.wire import written
 
 log = structlog.get_logger("server.http")
@@ -35,9 +36,12 @@ class Connection(web.RequestHandler):
         manager: The server that it came to.
         limits: Its limits.
         options: aiohttp's own.
+
+    Attributes:
+        client: Who is at its other end, see `client_of`.
     """
 
-    __slots__ = ("_client_limits", "_deaf", "_gateway")
+    __slots__ = ("_client_limits", "_deaf", "_gateway", "client")
 
     def __init__(self, manager: web.Server, limits: Limits, **options: Any) -> None:
         super().__init__(
@@ -53,9 +57,11 @@ class Connection(web.RequestHandler):
         self._client_limits = limits
         # Whether what comes from here on is of no interest.
         self._deaf = False
+        self.client = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if len(self._gateway.connections) < self._client_limits.connections:
+            self.client = client_of(transport)
             super().connection_made(transport)
             return
         self._deaf = True

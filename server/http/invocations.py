@@ -16,6 +16,7 @@ from aiohttp import ClientPayloadError, hdrs, web
 from multidict import CIMultiDictProxy
 
 from server.errors import KnownRequest, NotServing, QueueFull, ServingError
+from server.http.connection import Connection
 from server.http.errors import error_response, serving_error_response
 from server.http.metrics import Metrics
 from server.http.packing import LARGEST_PLAIN, may_pack, pack, wants_gzip
@@ -81,8 +82,9 @@ class Invocations:
         """
         body = await self._body(request)
         identifier = request_id(request)
+        client = request.protocol.client if isinstance(request.protocol, Connection) else b""
         try:
-            prediction = self._submit(request.headers, body, identifier)
+            prediction = self._submit(request.headers, body, identifier, client)
             answer, label = await prediction.answered
         except ServingError as error:
             self._refusals.note(error, identifier)
@@ -101,14 +103,14 @@ class Invocations:
             and not self._deployment.stopping
         )
 
-    def submit(self, headers: "CIMultiDictProxy[str]", body: bytes) -> Prediction:
-        """Have a request answered whose body has arrived.
+    def submit(self, headers: "CIMultiDictProxy[str]", body: bytes, client: bytes) -> Prediction:
+        """Have a request of a client answered whose body has arrived.
 
         A request that is refused at once gets its error like any other: in `answered`.
         """
         identifier = id_in(headers)
         try:
-            return self._submit(headers, body, identifier)
+            return self._submit(headers, body, identifier, client)
         except ServingError as error:
             refused: Answered = asyncio.get_running_loop().create_future()
             # Its traceback would lead back here, to the future: a cycle for the collector, which
@@ -147,13 +149,15 @@ class Invocations:
                 return None
         return written(response)
 
-    def _submit(self, headers: "CIMultiDictProxy[str]", body: bytes, identifier: str) -> Prediction:
+    def _submit(
+        self, headers: "CIMultiDictProxy[str]", body: bytes, identifier: str, client: bytes
+    ) -> Prediction:
         started = perf_counter()
         release = self._deployment.release
         if release is None:
             raise NotServing("no model serves yet; /health says why")
         content_type = headers.get(hdrs.CONTENT_TYPE, "").encode("utf-8", "surrogateescape")
-        answered = release.submit(content_type, identifier.encode(), body)
+        answered = release.submit(content_type, identifier.encode(), body, client)
         return Prediction(identifier, started, answered, headers)
 
     async def _body(self, request: web.Request) -> bytes:

@@ -38,6 +38,7 @@ async def reload(request: web.Request) -> web.Response:
             "new_version": swap.new.display,
             "version_changed": swap.version_changed,
             "answers_changed": swap.answers_changed,
+            "answers_failed": swap.answers_failed,
         },
     )
 
@@ -47,6 +48,9 @@ def _wants_force(request: web.Request) -> bool:
 
 
 def _reload_message(name: str, swap: Swap) -> str:
+    failed = swap.answers_failed
+    # Only where there is something to tell: the messages are known.
+    told = f"; {failed} recent requests failed" if failed and not failed.startswith("0 ") else ""
     if swap.version_changed:
-        return f"Model '{name}' reloaded successfully - version changed!"
-    return f"Model '{name}' reloaded successfully - version unchanged, loaded afresh"
+        return f"Model '{name}' reloaded successfully - version changed!{told}"
+    return f"Model '{name}' reloaded successfully - version unchanged, loaded afresh{told}"

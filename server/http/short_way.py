@@ -34,8 +34,8 @@ class Predictions(Protocol):
     def takes(self, headers: "CIMultiDictProxy[str]", size: int) -> bool:
         """Whether `submit` takes a request with such headers and a body of so many bytes."""
 
-    def submit(self, headers: "CIMultiDictProxy[str]", body: bytes) -> Prediction:
-        """Have a request answered whose body has arrived."""
+    def submit(self, headers: "CIMultiDictProxy[str]", body: bytes, client: bytes) -> Prediction:
+        """Have a request of a client answered whose body has arrived."""
 
     def finish(self, prediction: Prediction, later: Callable[[bytes], None]) -> bytes | None:
         """The whole answer, or None if `later` will get it."""
@@ -164,7 +164,7 @@ class ShortWay(Connection):
         assert self._parser is not None
         self._parser.message_consumed()
         self._gateway.requests_count += 1
-        self._answering = predictions.submit(message.headers, payload.read_nowait())
+        self._answering = predictions.submit(message.headers, payload.read_nowait(), self.client)
         self._answering.answered.add_done_callback(self._finish)
         return True
 

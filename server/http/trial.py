@@ -97,7 +97,7 @@ class _Echo:
     def takes(self, _headers: "CIMultiDictProxy[str]", _size: int) -> bool:
         return True
 
-    def submit(self, headers: "CIMultiDictProxy[str]", body: bytes) -> Prediction:
+    def submit(self, headers: "CIMultiDictProxy[str]", body: bytes, _client: bytes) -> Prediction:
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[tuple[Answer, str]] = loop.create_future()
         loop.call_soon(answered.set_result, (Answer(0, 200, Outcome.OK, body), ""))

@@ -81,6 +81,7 @@ class ModelProcess(asyncio.Protocol):
         self._phase = phase
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[list[memoryview]] = self._loop.create_future()
+        self._phase_timer: asyncio.TimerHandle | None = None
         self._stopping = False
         self._killed = False
         self._lost = False
@@ -210,11 +211,24 @@ class ModelProcess(asyncio.Protocol):
     def _handle(self, kind: Kind, parts: list[memoryview]) -> None:
         if kind is Kind.PHASE:
             self._phase = str(parts[0], "utf-8")
+            self._limit_phase(*parts[1:])
         elif kind is Kind.READY:
+            self._limit_phase()
             self._ready.set_result(parts)
         elif kind is Kind.FAILED:
             report = orjson.loads(parts[0])
             self._fail(report["error"], {"exception": report["exception"]})
+
+    def _limit_phase(self, written: memoryview | None = None) -> None:
+        """End what has begun after so many seconds, or do not any more."""
+        if self._phase_timer is not None:
+            self._phase_timer.cancel()
+            self._phase_timer = None
+        if written is not None:
+            seconds = float(str(written, "ascii"))
+            self._phase_timer = self._loop.call_later(
+                seconds, self._fail, f"requests not answered within {seconds:g} s"
+            )
 
     def _fail(self, error: str, details: dict[str, Any] | None = None) -> None:
         if not self._ready.done():

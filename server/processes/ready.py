@@ -19,9 +19,10 @@ class Ready:
         rehearsed: Requests answered in the rehearsal.
         example_failed: The `error`, and the `exception` with its traceback, where the model does
             not answer its own example and may serve all the same.
-        answers_changed: How many of the real requests among them were answered in another way than
-            before.
-        answers: What was answered to the real requests.
+        replayed: How many real requests it was asked; there was no time for the others.
+        answers_changed: How many of these it answered in another way than before.
+        answers_failed: How many of these it refused, or answered worse.
+        answers: What was answered to the real requests; empty where nothing was.
         merged_formats: Request formats whose requests share predictions.
         merging_reason: Why those.
         unshared: Why no workers can be forked from the process; None where they can.
@@ -31,7 +32,9 @@ class Ready:
     model: dict[str, Any]
     rehearsed: int
     example_failed: dict[str, str] | None
+    replayed: int
     answers_changed: int
+    answers_failed: int
     merged_formats: tuple[str, ...]
     merging_reason: str
     unshared: str | None

@@ -16,11 +16,12 @@ class Call:
 
     Attributes:
         answer: Done with the worker's answer, or with a `ServingError`.
+        client: Who sent it, see `server.http.peers.client_of`.
         alone: Whether it must be predicted by itself, as its worker died or hung before.
         due: Loop time until which a worker must have taken it.
     """
 
-    __slots__ = ("alone", "answer", "body", "content_type", "due", "request_id")
+    __slots__ = ("alone", "answer", "body", "client", "content_type", "due", "request_id")
 
     def __init__(
         self,
@@ -29,12 +30,14 @@ class Call:
         body: bytes,
         due: float,
         answer: Answered,
+        client: bytes,
     ) -> None:
         self.content_type = content_type
         self.request_id = request_id
         self.body = body
         self.due = due
         self.answer = answer
+        self.client = client
         self.alone = False
 
 
@@ -44,14 +47,16 @@ class Batch:
     Attributes:
         calls: The calls by their place in the frame, until each is answered.
         size: How many calls it began with.
+        begun: Loop time at which the worker began with what it has not answered yet.
         due: Loop time until which the worker must have answered; set when it begins.
     """
 
-    __slots__ = ("calls", "due", "size")
+    __slots__ = ("begun", "calls", "due", "size")
 
     def __init__(self, calls: list[Call]) -> None:
         self.calls: dict[int, Call] = dict(enumerate(calls))
         self.size = len(calls)
+        self.begun = math.inf
         self.due = math.inf
 
 

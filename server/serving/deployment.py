@@ -249,7 +249,12 @@ class Deployment:
     def _publish(self, candidate: Release, run: Run, seconds: float) -> Swap:
         retired, self.release = self.release, candidate
         self.loaded_at = datetime.now(UTC)
-        swap = Swap(retired.model if retired else None, candidate.model, candidate.answers_changed)
+        swap = Swap(
+            retired.model if retired else None,
+            candidate.model,
+            candidate.answers_changed,
+            candidate.answers_failed,
+        )
         self.reports.swapped(run, swap, candidate, seconds)
         if retired is not None:
             # What no worker has begun with need not wait for the version that retires.

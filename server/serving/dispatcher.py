@@ -127,7 +127,9 @@ class Dispatcher:
         """End the spare workers, after `close`."""
         await self._retrials.stop()
 
-    def submit(self, content_type: bytes, request_id: bytes, body: bytes) -> Answered:
+    def submit(
+        self, content_type: bytes, request_id: bytes, body: bytes, client: bytes
+    ) -> Answered:
         """Queue a request; the future brings the worker's answer or a `ServingError`.
 
         Raises:
@@ -140,7 +142,7 @@ class Dispatcher:
         if len(self._queue) >= self._settings.max_queue + len(self._idle):
             raise QueueFull(f"{len(self._queue)} requests are waiting")
         due = self._loop.time() + self._settings.request_timeout_seconds
-        call = Call(content_type, request_id, body, due, self._loop.create_future())
+        call = Call(content_type, request_id, body, due, self._loop.create_future(), client)
         if self._known_lengths and len(body) in self._known_lengths:
             self.empty.clear()
             self._retrials.screen(call, self.adopt)
@@ -176,12 +178,15 @@ class Dispatcher:
             if not call.answer.done():
                 call.answer.set_result((answer, self._label))
         self.answers.total += len(answers)
+        now = self._loop.time()
         # One of a batch is enough to rehearse with, and costs the others nothing.
-        if answer.outcome is Outcome.OK:
-            self._recent.note(call.content_type, call.body, answer.body)
+        if answer.outcome is Outcome.OK and self._recent.is_due(call.client, now):
+            seconds = (now - batch.begun) / len(answers)
+            self._recent.note(call.client, call.content_type, call.body, answer.body, now, seconds)
         if batch.calls:
             # It does not hang: the rest may be many, each predicted by itself.
-            batch.due = self._loop.time() + self._overdue.patience(len(batch.calls))
+            batch.begun = now
+            batch.due = now + self._overdue.patience(len(batch.calls))
 
     def batch_done(self, worker: WorkerProcess, merging: bool) -> None:
         """Note that a worker has answered all of its first batch.
@@ -243,7 +248,8 @@ class Dispatcher:
     def _begin(self, batches: deque[Batch]) -> None:
         """Note that a worker begins with the first of its batches."""
         batch = batches[0]
-        batch.due = self._loop.time() + self._overdue.patience(batch.size)
+        batch.begun = self._loop.time()
+        batch.due = batch.begun + self._overdue.patience(batch.size)
         # A lone worker gets its next batch ahead of time once that is as large as the one it has:
         # it need not wait, then, until this loop has handed out its answers. With several, another
         # one may be free sooner.

@@ -242,6 +242,10 @@ class Loader:
             merged_formats=self.ready.merged_formats if self.ready else None,
             max_batch_rows=settings.max_batch_rows,
             rehearse=self._rehearse,
+            rehearsal_seconds=settings.rehearsal_seconds,
+            # By then one of them has taken longer than a request may.
+            hang_seconds=settings.rehearsal_seconds + settings.request_timeout_seconds,
+            max_failures=settings.rehearsal_max_failures,
             recorded=recorded,
             example_decides=self._example_decides,
             only_recorded=self._only_recorded,

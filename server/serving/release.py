@@ -16,10 +16,9 @@ from server.serving.crashes import CrashRecord
 from server.serving.dispatcher import Dispatcher
 from server.serving.loader import Loader
 from server.serving.scratch import remove_tree
-from server.serving.traffic import RecentRequests
+from server.serving.traffic import Kept, RecentRequests, that_fit
 from server.settings import Settings
 from server.worker.frames import Answer
-from server.worker.spec import RecordedRequest
 from watcher.versions import ModelVersion
 
 log = structlog.get_logger("server.serving.release")
@@ -34,7 +33,8 @@ class Release:
         environment: Where processes come from.
         threads: What `THREAD_VARIABLES` are to be in a worker.
         directory: The release's own, removed when it stops.
-        recorded: Real requests that it must answer first, with what the version before answered.
+        recorded: Real requests that it must answer first, with what the version before answered;
+            as many as there is time for.
         rehearse: Whether it must also answer its own example, and answer `recorded` no worse.
         replaces: Whether something better serves, and will serve on if this is refused.
         on_given_up: Called when its workers died so often that it should be replaced.
@@ -43,6 +43,8 @@ class Release:
         recent: The last requests that it answered well.
         answers_changed: How many of the recorded requests it answers in another way than the
             version before, as `3 of 32`; None where there were none.
+        answers_failed: How many of them it refuses or answers worse, likewise.
+        left_out: For how many of them there was no time.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class Release:
         environment: Environment,
         threads: Mapping[str, str],
         directory: Path,
-        recorded: tuple[RecordedRequest, ...],
+        recorded: tuple[Kept, ...],
         rehearse: bool,
         replaces: bool,
         on_given_up: Callable[["Release"], None],
@@ -61,9 +63,12 @@ class Release:
         self.workers_lost = 0
         self.recent = RecentRequests(settings.rehearsal_requests)
         self.answers_changed: str | None = None
+        self.answers_failed: str | None = None
+        self.left_out = 0
         self._settings = settings
         self._directory = directory
-        self._recorded = recorded
+        self._recorded = that_fit(recorded, settings.rehearsal_seconds)
+        self._unfit = len(recorded) - len(self._recorded)
         self._rehearse = rehearse
         self._on_given_up = on_given_up
         self._loop = asyncio.get_running_loop()
@@ -91,7 +96,7 @@ class Release:
             LoadFailed: one of them could not; nothing of the release is left then.
         """
         try:
-            ready, worker = await self._loader.load(self._recorded)
+            ready, worker = await self._loader.load(tuple(kept.recorded for kept in self._recorded))
             self._take_over(ready)
             if worker is not None:
                 self._dispatcher.add(worker, merging=bool(ready.merged_formats))
@@ -139,14 +144,19 @@ class Release:
         """How many requests no worker has taken yet."""
         return self._dispatcher.waiting
 
-    def submit(self, content_type: bytes, request_id: bytes, body: bytes) -> Answered:
+    def submit(
+        self, content_type: bytes, request_id: bytes, body: bytes, client: bytes = b""
+    ) -> Answered:
         """Queue a request; the future brings the worker's answer or a `ServingError`.
+
+        Args:
+            client: Who sent it, see `server.http.peers.client_of`.
 
         Raises:
             QueueFull: as many requests wait as may.
             NotServing: the release was stopped.
         """
-        return self._dispatcher.submit(content_type, request_id, body)
+        return self._dispatcher.submit(content_type, request_id, body, client)
 
     def hand_over(self, other: "Release") -> None:
         """Have another release answer what waits here and no worker has taken."""
@@ -194,10 +204,14 @@ class Release:
 
     def _take_over(self, ready: Ready) -> None:
         """Keep the recorded requests, with the answers that are now right, for the next version."""
-        for request, answer in zip(self._recorded, ready.answers, strict=True):
-            self.recent.note(request.content_type, request.body, answer)
-        if self._recorded:
-            self.answers_changed = f"{ready.answers_changed} of {len(self._recorded)}"
+        now = self._loop.time()
+        for kept, answer in zip(self._recorded, ready.answers, strict=True):
+            if answer:
+                self.recent.carry_on(kept, answer, now)
+        if ready.replayed:
+            self.answers_changed = f"{ready.answers_changed} of {ready.replayed}"
+            self.answers_failed = f"{ready.answers_failed} of {ready.replayed}"
+        self.left_out = self._unfit + len(self._recorded) - ready.replayed
         self._recorded = ()
 
     def _new_worker(self) -> WorkerProcess:

@@ -40,8 +40,10 @@ class Reports:
             load_seconds=round(seconds, 3),
             rehearsed=release.ready.rehearsed if release.ready else 0,
             answers_changed=swap.answers_changed,
+            answers_failed=swap.answers_failed,
             workers_share=release.unshared is None,
             **({"workers_share_reason": release.unshared} if release.unshared else {}),
+            **({"rehearsal_left_out": release.left_out} if release.left_out else {}),
             **({"rehearsal_skipped": True} if run.force else {}),
             **run.log_fields,
         )

@@ -27,11 +27,13 @@ class Swap:
         new: What serves now.
         answers_changed: How many recent requests the new one answers in another way, as
             `3 of 32`; None where none was rehearsed.
+        answers_failed: How many it refuses or answers worse, likewise.
     """
 
     old: ModelVersion | None
     new: ModelVersion
     answers_changed: str | None = None
+    answers_failed: str | None = None
 
     @property
     def version_changed(self) -> bool:

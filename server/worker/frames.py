@@ -25,7 +25,7 @@ class Kind(enum.IntEnum):
     """What a frame says. The comment after each is who sends it, and its parts."""
 
     START = 7  # gateway: what the process is to do, see `server.worker.spec`
-    PHASE = 1  # worker: name of the phase of loading that begins
+    PHASE = 1  # worker: name of the phase of loading that begins; seconds that it may take, if few
     READY = 2  # worker: see `server.processes.ready.Ready`; forked: nothing; downloaded: the path
     FAILED = 3  # worker: JSON object with `phase`, `error` and `traceback`
     PREDICT = 4  # gateway: content type, request id and body of each request

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from threadpoolctl import ThreadpoolController
@@ -108,7 +109,7 @@ def _load(gateway: Channel, spec: WorkerSpec, temporary: Path) -> _Loaded:
     # Where nothing is shared, neither are these.
     files = look_at_files(temporary) if spec.share else {}
     gateway.send(Kind.PHASE, b"rehearsal")
-    rehearsed = rehearse(protocol, model, spec.path, spec)
+    rehearsed = rehearse(protocol, model, spec.path, spec, partial(_limit_rehearsal, gateway))
     unshared = what_forbids_sharing(
         files, look_at_files(temporary) if files else {}, asked=rehearsed.sample is not None
     )
@@ -118,12 +119,19 @@ def _load(gateway: Channel, spec: WorkerSpec, temporary: Path) -> _Loaded:
         "model": describe(model, rehearsed.example.body),
         "rehearsed": rehearsed.requests,
         "example_failed": failed and failed.to_json(),
+        "replayed": rehearsed.replay.asked,
         "answers_changed": rehearsed.replay.changed,
+        "answers_failed": rehearsed.replay.failed,
         "merged_formats": sorted(rehearsed.proof.formats),
         "merging_reason": rehearsed.proof.reason,
     }
     predictor = Predictor(protocol, rehearsed.proof.keys, spec.max_batch_rows)
     return _Loaded(predictor, protocol, rehearsed.sample, unshared, ready, rehearsed.replay.answers)
+
+
+def _limit_rehearsal(gateway: Channel, seconds: float | None) -> None:
+    """Have the gateway, which no model can hold up, see to it that what follows does not hang."""
+    gateway.send(Kind.PHASE, b"rehearsal", *([b"%g" % seconds] if seconds is not None else []))
 
 
 def _why_unshared(spec: WorkerSpec, before: sharing.Footprint, second: "_Second") -> str | None:

@@ -50,6 +50,9 @@ class WorkerSpec:
         max_batch_rows: Most rows in one prediction of merged requests.
         rehearse: Whether to try the model's own example, and to refuse a model that answers
             `recorded` worse.
+        rehearsal_seconds: After how many seconds no other of `recorded` is begun with.
+        hang_seconds: What all that may take, or it is a hang.
+        max_failures: The share of those answered worse up to which the model is not refused.
         recorded: Real requests to answer before anyone waits.
         example_decides: Whether to refuse a model that fails on its own example, where no
             recorded request speaks for it.
@@ -65,6 +68,9 @@ class WorkerSpec:
     merged_formats: tuple[str, ...] | None
     max_batch_rows: int
     rehearse: bool
+    rehearsal_seconds: float
+    hang_seconds: float
+    max_failures: float
     recorded: tuple[RecordedRequest, ...] = ()
     example_decides: bool = True
     only_recorded: bool = False

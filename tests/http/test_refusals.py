@@ -51,7 +51,7 @@ async def test_a_refusal_leaves_nothing_for_the_garbage_collector(
     late: list[bytes] = []
 
     def refuse() -> None:
-        refused = invocations.submit(headers, b"{}")
+        refused = invocations.submit(headers, b"{}", b"")
         assert isinstance(refused.answered.exception(), NotServing)
         answer = invocations.finish(refused, later=late.append)
         assert answer is not None

@@ -1,6 +1,6 @@
 """What a version must show before anyone meets it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlflow.pyfunc import PyFuncModel
@@ -44,12 +44,20 @@ class RehearsalFailed(Exception):
     """The version does not answer what it should."""
 
 
-def rehearse(protocol: Protocol, model: PyFuncModel, path: str, spec: WorkerSpec) -> Rehearsed:
+def rehearse(
+    protocol: Protocol,
+    model: PyFuncModel,
+    path: str,
+    spec: WorkerSpec,
+    limit: Callable[[float | None], None],
+) -> Rehearsed:
     """Have the model answer its own input example and the real requests, and find out what may be
     merged.
 
     Args:
         path: Where the model lies.
+        limit: Called with the seconds that what follows may take, or it is a hang; with None where
+            nothing limits it.
 
     Raises:
         RehearsalFailed: it answers real requests worse than the version before; or not its own
@@ -57,7 +65,9 @@ def rehearse(protocol: Protocol, model: PyFuncModel, path: str, spec: WorkerSpec
     """
     ask = spec.rehearse and not spec.only_recorded
     example = try_example(protocol, model, path, ask=ask, hide=spec.directory)
-    replayed = replay(protocol, spec.recorded)
+    limit(spec.hang_seconds)
+    replayed = replay(protocol, spec.recorded, spec.rehearsal_seconds)
+    limit(None)
     _judge(example, replayed, spec)
     recorded = by_merge_key(replayed.answered)
     proof = _proof(protocol, model, example.usable, recorded, spec)
@@ -76,9 +86,16 @@ def _sample(example: Example, replayed: Replay, spec: WorkerSpec) -> tuple[str, 
 
 def _judge(example: Example, replayed: Replay, spec: WorkerSpec) -> None:
     """What real requests show outweighs an example, which may have been wrong from the start."""
-    worse = replayed.differences if spec.rehearse else []
-    faults = [_first(worse)] if worse else []
-    decides = worse or (spec.example_decides and not spec.recorded)
+    failed, asked = replayed.failed, replayed.asked
+    # Divided, and not multiplied: 29 of 100 are just 0.29.
+    too_many = spec.rehearse and failed > 0 and failed / asked > spec.max_failures
+    faults = []
+    if too_many:
+        faults.append(
+            f"{failed} of {asked} recent requests failed, a larger share than "
+            f"REHEARSAL_MAX_FAILURES={spec.max_failures:g}: {_first(replayed.differences)}"
+        )
+    decides = too_many or (spec.example_decides and failed == asked)
     if example.failed is not None and decides:
         faults.insert(0, f"the model fails on its own input example: {example.failed.error}")
     if faults:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,17 +23,25 @@ class Replay:
     """What came of the replay.
 
     Attributes:
-        answers: The candidate's answers, in the order of the requests; empty where it had none.
+        answers: The candidate's answers, in the order of the requests; empty where it had none, or
+            was not asked.
+        asked: How many requests it was asked, the first ones: there was no time for others.
         answered: The requests that it answered.
         changed: How many answers differ from what was answered before.
-        differences: Why the candidate must not serve, in words without anyone's data; empty if it
-            may.
+        differences: What is worse about each request that it failed on, in words without anyone's
+            data.
     """
 
     answers: list[bytes]
+    asked: int
     answered: list[Answered]
     changed: int
     differences: list[str]
+
+    @property
+    def failed(self) -> int:
+        """How many requests it refused, or answered worse."""
+        return len(self.differences)
 
 
 class _Attempt(NamedTuple):
@@ -51,16 +60,25 @@ class _Attempt(NamedTuple):
     problem: str | None = None
 
 
-def replay(protocol: Protocol, requests: Sequence[RecordedRequest]) -> Replay:
-    """Answer each request by itself and compare."""
-    attempts = [_attempt(protocol, recorded) for recorded in requests]
+def replay(protocol: Protocol, requests: Sequence[RecordedRequest], seconds: float) -> Replay:
+    """Answer each request by itself and compare.
+
+    Args:
+        seconds: After how many no other one is begun with.
+    """
+    deadline = time.monotonic() + seconds
+    attempts: list[_Attempt] = []
+    for recorded in requests:
+        if attempts and time.monotonic() >= deadline:
+            break
+        attempts.append(_attempt(protocol, recorded))
     habits = _habits(attempts)
     differences: list[str] = []
     for number, attempt in enumerate(attempts, 1):
         difference = attempt.problem or _difference(attempt, habits)
         if difference is None:
             continue
-        differences.append(f"request {number} of {len(requests)}: {difference}")
+        differences.append(f"request {number} of {len(attempts)}: {difference}")
         if len(differences) <= _DIFFERENCES_LOGGED and logs.log.isEnabledFor(logging.DEBUG):
             fields = {
                 "request": attempt.recorded.body[:2000],
@@ -69,9 +87,10 @@ def replay(protocol: Protocol, requests: Sequence[RecordedRequest]) -> Replay:
             }
             logs.log.debug("rehearsal_difference", extra={"fields": fields})
     return Replay(
-        answers=[attempt.answer for attempt in attempts],
+        answers=[a.answer for a in attempts] + [b""] * (len(requests) - len(attempts)),
+        asked=len(attempts),
         answered=[Answered(a.request, a.answer) for a in attempts if a.request is not None],
-        changed=sum(attempt.answer != attempt.recorded.answer for attempt in attempts),
+        changed=sum(bool(a.answer) and a.answer != a.recorded.answer for a in attempts),
         differences=differences,
     )
 

@@ -46,9 +46,12 @@ class Trying:
             merged_formats=None,
             max_batch_rows=256,
             rehearse=True,
+            rehearsal_seconds=10.0,
+            hang_seconds=70.0,
+            max_failures=0.05,
             recorded=recorded,
         )
-        proof = rehearse(protocol, model, str(path), spec).proof
+        proof = rehearse(protocol, model, str(path), spec, lambda _: None).proof
         self.rows = [*map(int, self._notes.read_text().split())]
         return protocol, proof
 

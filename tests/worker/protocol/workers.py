@@ -39,6 +39,9 @@ class Worker:
             merged_formats=None,
             max_batch_rows=1,
             rehearse=False,
+            rehearsal_seconds=10.0,
+            hang_seconds=70.0,
+            max_failures=0.05,
         )
         self._processes = processes
         with self._log.open("ab") as log:

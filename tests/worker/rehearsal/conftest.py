@@ -19,7 +19,9 @@ Rehearse = Callable[..., Rehearsed]
 def rehearsal() -> Rehearse:
     """Rehearses the saved model at a path; the options are fields of the `WorkerSpec`."""
 
-    def run(path: Path, **options: Any) -> Rehearsed:
+    def run(
+        path: Path, *, limit: Callable[[float | None], None] = lambda _: None, **options: Any
+    ) -> Rehearsed:
         fields: dict[str, Any] = {
             "share": False,
             "directory": str(path),
@@ -29,12 +31,15 @@ def rehearsal() -> Rehearse:
             "merged_formats": None,
             "max_batch_rows": 256,
             "rehearse": True,
+            "rehearsal_seconds": 10.0,
+            "hang_seconds": 70.0,
+            "max_failures": 0.05,
             "recorded": (),
             "example_decides": False,
         }
         with warnings.catch_warnings(action="ignore"):
             model = mlflow.pyfunc.load_model(str(path))
             protocol = Protocol(model, hide=str(path))
-            return rehearse(protocol, model, str(path), WorkerSpec(**(fields | options)))
+            return rehearse(protocol, model, str(path), WorkerSpec(**(fields | options)), limit)
 
     return run

@@ -188,6 +188,7 @@ def test_a_model_that_fails_on_both_is_refused_for_both(
         rehearsal(path, recorded=RECORDED)
     assert str(refused.value) == (
         "the model fails on its own input example: ZeroDivisionError: division by zero; "
+        "1 of 1 recent requests failed, a larger share than REHEARSAL_MAX_FAILURES=0.05: "
         "request 1 of 1: the model raises ZeroDivisionError"
     )
 
@@ -196,8 +197,30 @@ def test_an_example_that_works_does_not_outweigh_real_requests(
     saved: SavedModels, rehearsal: Rehearse
 ) -> None:
     path = saved.save(PARTICULAR.replace("some text", "good"), signature=TEXTS)
-    with pytest.raises(RehearsalFailed, match=r"^request 1 of 1: the model raises KeyError$"):
+    with pytest.raises(RehearsalFailed, match=r": request 1 of 1: the model raises KeyError$"):
         rehearsal(path, recorded=RECORDED)
+
+
+def test_the_example_decides_where_no_real_request_was_answered(
+    saved: SavedModels, rehearsal: Rehearse
+) -> None:
+    path = saved.save("return 1 / 0", signature=TEXTS)
+    # That they may all fail does not mean that they speak for it.
+    with pytest.raises(RehearsalFailed, match=r"^the model fails on its own input example: "):
+        rehearsal(path, recorded=RECORDED, example_decides=True, max_failures=1.0)
+    assert rehearsal(path, recorded=RECORDED, max_failures=1.0).replay.failed == 1
+
+
+def test_real_requests_outweigh_it_also_where_as_many_fail_as_may(
+    saved: SavedModels, rehearsal: Rehearse
+) -> None:
+    path = saved.save(PARTICULAR, signature=TEXTS)
+    fails = RecordedRequest(b"application/json", b'{"instances":["some text"]}', b"[1]")
+    several = (fails, *RECORDED * 3)
+    rehearsed = rehearsal(path, recorded=several, example_decides=True, max_failures=0.25)
+    assert rehearsed.example.failed is not None
+    assert rehearsed.replay.failed == 1
+    assert rehearsed.requests == 3
 
 
 def test_what_may_be_merged_is_not_tried_with_an_example_that_fails(

@@ -3,6 +3,7 @@ have."""
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,7 +39,9 @@ def judged(saved: SavedModels, rehearsal: Rehearse) -> Any:
         try:
             rehearsal(path, recorded=requests, batching="off")
         except RehearsalFailed as refused:
-            return str(refused)
+            counts, _, why = str(refused).partition(": ")
+            assert counts.endswith("a larger share than REHEARSAL_MAX_FAILURES=0.05")
+            return why
         return None
 
     return judge
@@ -165,3 +168,86 @@ def test_of_rows_that_correspond_each_keeps_its_values(judged: Any) -> None:
     assert judged("return [None, None, 3]", requests) == (
         "request 1 of 1: null or NaN in place of 1 values"
     )
+
+
+@pytest.fixture(scope="module")
+def odd(saved: SavedModels) -> Path:
+    """A model that raises on texts which begin with `odd`, and takes its time over `slow` ones."""
+    return saved.save(
+        """
+        import time
+        if model_input.text[0].startswith("odd"):
+            raise ValueError
+        time.sleep(0.3 * model_input.text[0].startswith("slow"))
+        return ["fine"]
+        """
+    )
+
+
+def texts(*counted: tuple[str, int]) -> tuple[RecordedRequest, ...]:
+    """So many requests of texts that begin with each word."""
+    words = [f"{word} {number}" for word, count in counted for number in range(count)]
+    answer = b'{"predictions":["fine"]}'
+    return tuple(
+        RecordedRequest(JSON.encode(), json.dumps({"instances": [word]}).encode(), answer)
+        for word in words
+    )
+
+
+@pytest.mark.parametrize(
+    ("odd_ones", "of", "share"),
+    [
+        *((0, 1, 0.05), (1, 20, 0.05), (1, 32, 0.05), (2, 40, 0.05)),
+        *((1, 3, 0.34), (29, 100, 0.29), (7, 100, 0.07), (3, 3, 1.0), (0, 3, 0.0)),
+    ],
+)
+def test_as_many_may_fail_as_the_share_says(
+    odd: Path, rehearsal: Rehearse, odd_ones: int, of: int, share: float
+) -> None:
+    requests = texts(("odd", odd_ones), ("good", of - odd_ones))
+    rehearsed = rehearsal(odd, recorded=requests, batching="off", max_failures=share)
+    assert (rehearsed.replay.failed, rehearsed.replay.asked) == (odd_ones, of)
+    # Those count apart.
+    assert rehearsed.replay.changed == 0
+    assert rehearsed.replay.answers[:odd_ones] == [b""] * odd_ones
+    assert all(rehearsed.replay.answers[odd_ones:])
+
+
+@pytest.mark.parametrize(
+    ("odd_ones", "of", "share"),
+    [
+        *((1, 1, 0.05), (1, 3, 0.05), (1, 19, 0.05), (2, 32, 0.05), (2, 39, 0.05)),
+        *((30, 100, 0.29), (1, 32, 0.0), (3, 3, 0.99)),
+    ],
+)
+def test_one_more_is_refused_and_said(
+    odd: Path, rehearsal: Rehearse, odd_ones: int, of: int, share: float
+) -> None:
+    requests = texts(("odd", odd_ones), ("good", of - odd_ones))
+    with pytest.raises(RehearsalFailed) as refused:
+        rehearsal(odd, recorded=requests, batching="off", max_failures=share)
+    assert str(refused.value).startswith(
+        f"{odd_ones} of {of} recent requests failed, a larger share than "
+        f"REHEARSAL_MAX_FAILURES={share:g}: request 1 of {of}: the model raises ValueError"
+    )
+
+
+def test_after_its_time_no_other_request_is_begun_with(odd: Path, rehearsal: Rehearse) -> None:
+    requests = texts(("good", 3), ("slow", 1), ("odd", 5))
+    replay = rehearsal(odd, recorded=requests, batching="off", rehearsal_seconds=0.2).replay
+    assert (replay.asked, replay.failed, len(replay.answered)) == (4, 0, 4)
+    assert replay.answers[4:] == [b""] * 5
+    # Of those that there was no time for nobody knows.
+    with pytest.raises(RehearsalFailed, match=r"^5 of 9 "):
+        rehearsal(odd, recorded=requests, batching="off")
+
+
+def test_one_is_asked_whatever_time_there_is(odd: Path, rehearsal: Rehearse) -> None:
+    replay = rehearsal(odd, recorded=texts(("slow", 2)), batching="off", rehearsal_seconds=1e-9)
+    assert replay.replay.asked == 1
+
+
+def test_the_gateway_is_told_what_the_replay_alone_may_take(odd: Path, rehearsal: Rehearse) -> None:
+    limits: list[float | None] = []
+    rehearsal(odd, recorded=texts(("good", 1)), batching="off", limit=limits.append)
+    assert limits == [70.0, None]
