@@ -47,12 +47,20 @@ class LoadFailed(ServerError):
     Attributes:
         phase: Where it failed: `start`, `download`, `load` or `rehearsal`.
         details: More fields for the log.
+        public: What anybody may be told; the message itself, if there is nothing else.
     """
 
-    def __init__(self, phase: str, error: str, details: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        phase: str,
+        error: str,
+        details: dict[str, Any] | None = None,
+        public: str | None = None,
+    ) -> None:
         super().__init__(error)
         self.phase = phase
         self.details = details or {}
+        self.public = public or error
 
 
 class ReloadFailed(ServerError):
@@ -62,13 +70,20 @@ class ReloadFailed(ServerError):
         phase: `resolve`, or a phase of `LoadFailed`.
         serving: The version that serves on, if one does.
         failed: The version that would not serve, where the registry named one.
+        public: As that of `LoadFailed`.
     """
 
     def __init__(
-        self, phase: str, error: str, serving: ModelVersion | None, failed: ModelVersion | None
+        self,
+        phase: str,
+        error: str,
+        serving: ModelVersion | None,
+        failed: ModelVersion | None,
+        public: str | None = None,
     ) -> None:
         super().__init__(error)
         self.phase = phase
+        self.public = public or error
         self.serving = serving
         self.failed = failed
 

@@ -76,6 +76,7 @@ class Watcher:
         self._last_outcome: Outcome | None = None
         self._failed_polls = 0
         self._missing: str | None = None
+        self._nothing: str | None = None
         self._unreachable: str | None = None
         self._announced: tuple[object, object] | None = None
 
@@ -115,8 +116,9 @@ class Watcher:
 
     @property
     def problem(self) -> str | None:
-        """Why the registry named no version at the last poll, or None if it did."""
-        return self._unreachable or self._missing
+        """Why the registry named no version at the last poll, as far as anybody may be told, or
+        None if it did."""
+        return self._unreachable or self._nothing
 
     async def poll(self) -> None:
         """Ask the registry once and act on its answer."""
@@ -142,16 +144,17 @@ class Watcher:
             if self._failed_polls == 0:
                 log.warning("registry_unreachable", error=str(error), **self._serving_fields())
             self._failed_polls += 1
-            self._unreachable = f"the model registry can't be reached: {error}"
+            self._unreachable = f"the model registry can't be reached: {error.public}"
             return Outcome.UNREACHABLE
         except VersionMissing as error:
             self._answered()
             if self._missing != str(error):
                 self._missing = str(error)
+                self._nothing = error.public
                 log.warning("version_missing", error=str(error), **self._serving_fields())
             return Outcome.MISSING
         self._answered()
-        self._missing = None
+        self._missing = self._nothing = None
         return await self._follow(found)
 
     async def _follow(self, found: ModelVersion) -> Outcome:

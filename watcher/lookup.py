@@ -142,7 +142,9 @@ class Lookup:
             raise RegistryUnreachable(f"no answer within {seconds:g} s") from None
         except (OSError, EOFError, ValueError) as error:
             await self._end()
-            raise RegistryUnreachable(f"the look-up process failed: {error}") from error
+            raise RegistryUnreachable(
+                f"the look-up process failed: {error}", "the server's log says why"
+            ) from error
         except asyncio.CancelledError:
             await self._end()
             raise
@@ -177,10 +179,10 @@ def _read(answer: dict[str, Any]) -> ModelVersion:
     match answer:
         case {"version": dict(fields)}:
             return ModelVersion(**fields)
-        case {"missing": str(reason)}:
-            raise VersionMissing(reason)
-        case {"unreachable": str(reason)}:
-            raise RegistryUnreachable(reason)
+        case {"missing": str(reason), "public": str(public)}:
+            raise VersionMissing(reason, public)
+        case {"unreachable": str(reason), "public": str(public)}:
+            raise RegistryUnreachable(reason, public)
         case _:
             raise ValueError(f"unknown answer {answer}")
 
@@ -204,7 +206,7 @@ def serve(descriptors: list[int]) -> None:
             try:
                 answer = {"version": asdict(look_up(uri))}
             except VersionMissing as error:
-                answer = {"missing": str(error)}
+                answer = {"missing": str(error), "public": error.public}
             except RegistryUnreachable as error:
-                answer = {"unreachable": str(error)}
+                answer = {"unreachable": str(error), "public": error.public}
             channel.sendall(json.dumps(answer).encode() + b"\n")

@@ -21,6 +21,9 @@ from watcher.versions import ModelVersion, RegistryError, RegistryUnreachable, V
 # version is the first, a missing alias and a stage that does not exist are the second.
 _MISSING = frozenset(ErrorCode.Name(c) for c in (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE))
 
+# What anybody may be told of errors that others have worded.
+_UNSAID = "the server's log says why"
+
 # A kept-alive connection that the registry closed meanwhile fails at once, and only once. Both
 # tries have to fit in the time that a question has.
 _SECOND_TRY_WITHIN_SECONDS = 0.5
@@ -50,14 +53,16 @@ def _look_up(uri: ModelUri) -> ModelVersion:
         return _ask(uri)
     except MlflowException as error:
         if error.error_code in _MISSING:
-            raise VersionMissing(error.message) from error
-        raise RegistryUnreachable(_first_line(error)) from error
+            nothing = f"the registry has nothing for {uri.text}"
+            raise VersionMissing(error.message, nothing) from error
+        raise RegistryUnreachable(_first_line(error), _UNSAID) from error
     except RegistryError:
         raise
     except Exception as error:
         # HTML in place of JSON, a database driver's own errors, a name that does not resolve:
         # whatever the client raises, the registry could not be asked.
-        raise RegistryUnreachable(f"{type(error).__name__}: {_first_line(error)}") from error
+        text = f"{type(error).__name__}: {_first_line(error)}"
+        raise RegistryUnreachable(text, _UNSAID) from error
 
 
 def _ask(uri: ModelUri) -> ModelVersion:

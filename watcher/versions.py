@@ -7,7 +7,16 @@ Identity: TypeAlias = tuple[str | None, str | None, str]
 
 
 class RegistryError(Exception):
-    """The registry did not name a version."""
+    """The registry did not name a version.
+
+    Attributes:
+        public: What anybody may be told of it. The message may be the registry's or its client's,
+            and is for those who read the log.
+    """
+
+    def __init__(self, message: str, public: str | None = None) -> None:
+        super().__init__(message)
+        self.public = public or message
 
 
 class VersionMissing(RegistryError):

@@ -9,6 +9,7 @@ from aiohttp import hdrs, web
 from server.http.errors import error_response
 from server.http.pages import is_from_page, is_trusted
 from server.http.peers import address_of
+from server.redaction import hide_token
 from server.settings import Settings
 
 # What proxies say of those who ask them; some say but one of these.
@@ -74,7 +75,9 @@ async def _token(settings: Settings) -> str:
     if settings.reload_token_file is None:
         return settings.reload_token.get_secret_value() if settings.reload_token else ""
     try:
-        return (await asyncio.to_thread(settings.reload_token_file.read_text)).strip()
+        token = (await asyncio.to_thread(settings.reload_token_file.read_text)).strip()
     except (OSError, ValueError) as error:
         log.warning("reload_token_unreadable", error=str(error))
         return ""
+    hide_token(token)
+    return token

@@ -18,7 +18,7 @@ from server.errors import (
     WorkerDied,
     WorkerDiedBefore,
 )
-from server.redaction import redact
+from server.redaction import redact_value
 
 RETRY_AFTER_SECONDS = 1
 
@@ -71,18 +71,22 @@ def serving_error_response(error: ServingError) -> web.Response:
     return error_response(status, str(error), code)
 
 
-def reload_failed_response(error: ReloadFailed, name: str, uri: str) -> web.Response:
+def reload_failed_response(
+    error: ReloadFailed, name: str, uri: str, *, trusted: bool
+) -> web.Response:
     """The answer that tells who asked for a reload that it did not happen.
 
     Args:
         name: The model's.
         uri: What was to be served.
+        trusted: Whether who asked has shown the token, and may read what the log says.
     """
     status = _RELOAD_STATUS.get(type(error), 500)
     what = f" {error.failed.display}" if error.failed else ""
+    reason = str(error) if trusted else error.public
     body = {
         "status": "error",
-        "message": f"Model '{name}'{what} not reloaded, {error.phase} failed: {error}",
+        "message": f"Model '{name}'{what} not reloaded, {error.phase} failed: {reason}",
         "model_uri": uri,
         "old_version": error.serving and error.serving.display,
         "version_changed": False,
@@ -94,7 +98,7 @@ def json_response(status: int, body: object) -> web.Response:
     """An answer in JSON, without credentials; a 503 says when to try again."""
     response = web.Response(
         status=status,
-        body=redact(orjson.dumps(body).decode()).encode(),
+        body=orjson.dumps(redact_value(body)),
         content_type="application/json",
     )
     if status == 503:

@@ -24,6 +24,7 @@ from server.http.paths import spellings
 from server.http.request_ids import REQUEST_ID_HEADER, id_in, request_id
 from server.http.unpacking import codings_of, unpack
 from server.http.wire import http_date, written
+from server.redaction import redact_json
 from server.serving.calls import Answered
 from server.serving.deployment import Deployment
 from server.settings import Settings
@@ -181,9 +182,11 @@ class Invocations:
 
 
 def _response(answer: Answer, label: str) -> web.Response:
+    good = answer.status == HTTPStatus.OK
     return web.Response(
         status=answer.status,
-        body=answer.body,
+        # A model may raise with what it connects to.
+        body=answer.body if good else redact_json(answer.body),
         content_type="application/json",
         headers={VERSION_HEADER: label},
     )

@@ -27,7 +27,7 @@ async def reload(request: web.Request) -> web.Response:
             Trigger.MANUAL, force=force, request_id=request_id(request)
         )
     except ReloadFailed as error:
-        return reload_failed_response(error, name, uri)
+        return reload_failed_response(error, name, uri, trusted=settings.asks_for_token)
     return json_response(
         200,
         {

@@ -217,7 +217,13 @@ class ModelProcess(asyncio.Protocol):
             self._ready.set_result(parts)
         elif kind is Kind.FAILED:
             report = orjson.loads(parts[0])
-            self._fail(report["error"], {"exception": report["exception"]})
+            # The artifact store's words, then, rather than the model's.
+            public = "the files can't be fetched; the server's log says why"
+            self._fail(
+                report["error"],
+                {"exception": report["exception"]},
+                public if self._phase == "download" else None,
+            )
 
     def _limit_phase(self, written: memoryview | None = None) -> None:
         """End what has begun after so many seconds, or do not any more."""
@@ -230,9 +236,11 @@ class ModelProcess(asyncio.Protocol):
                 seconds, self._fail, f"requests not answered within {seconds:g} s"
             )
 
-    def _fail(self, error: str, details: dict[str, Any] | None = None) -> None:
+    def _fail(
+        self, error: str, details: dict[str, Any] | None = None, public: str | None = None
+    ) -> None:
         if not self._ready.done():
-            self._ready.set_exception(LoadFailed(self._phase, error, details))
+            self._ready.set_exception(LoadFailed(self._phase, error, details, public))
             # Retrieved here: the caller may have given up waiting.
             self._ready.exception()
 

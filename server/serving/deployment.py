@@ -174,7 +174,7 @@ class Deployment:
             try:
                 swap = await self._swap(run)
             except ReloadFailed as error:
-                self.reports.note(trigger, "failed", f"{error.phase}: {error}")
+                self.reports.note(trigger, "failed", f"{error.phase}: {error.public}")
                 raise
             self.reports.note(trigger, "swapped" if swap.version_changed else "unchanged")
             return swap
@@ -214,7 +214,9 @@ class Deployment:
             missing = isinstance(error, VersionMissing)
             failure: type[ReloadFailed] = VersionNotFound if missing else RegistryDown
             self.reports.failed(run, LoadFailed("resolve", str(error)), self.serving, None, None)
-            raise failure("resolve", str(error), self.serving, None) from error
+            unreachable = f"the model registry can't be reached: {error.public}"
+            public = error.public if missing else unreachable
+            raise failure("resolve", str(error), self.serving, None, public) from error
 
     async def _load(self, version: ModelVersion, *, rehearse: bool) -> Release:
         try:
@@ -306,7 +308,7 @@ class Deployment:
                 candidate = await self._load(version, rehearse=False)
             except LoadFailed as error:
                 self.reports.failed(run, error, self.serving, version, None)
-                self.reports.note(Trigger.FALLBACK, "failed", f"{error.phase}: {error}")
+                self.reports.note(Trigger.FALLBACK, "failed", f"{error.phase}: {error.public}")
                 return
             self._publish(candidate, run, time.monotonic() - started)
             self.reports.note(Trigger.FALLBACK, "swapped")
@@ -316,4 +318,4 @@ class Deployment:
         pause = self._retries.failed(version.identity)
         watches = self._settings.poll_interval_seconds > 0
         self.reports.failed(run, error, self.serving, version, pause if watches else None)
-        return ReloadFailed(error.phase, str(error), self.serving, version)
+        return ReloadFailed(error.phase, str(error), self.serving, version, error.public)
