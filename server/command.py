@@ -1,41 +1,52 @@
 """What the command line does: reads the settings, and serves."""
 
 import asyncio
+import contextlib
 import os
 import sys
 
 import uvloop
 
-from server.log import configure_logging
+from server.log import logging_to_standard_output
 from server.processes.hiding import hide_process
+from server.redaction import hide_credentials, hide_token, redact
 from server.service import serve
 from server.settings import BadSettings, help_text, read_settings
+from server.standard_streams import open_standard_streams
 
 
 def main(arguments: list[str]) -> int:
     """Run the server and return the exit code: 0 after a signal, 2 for bad settings, else 1."""
+    open_standard_streams()
     if arguments in (["--help"], ["-h"]):
         print(help_text())
         return 0
     if arguments:
         print(f"server: unknown argument {arguments[0]!r}; try --help", file=sys.stderr)
         return 2
+    hide_credentials(os.environ)
     try:
         settings = read_settings()
     except BadSettings as error:
-        print(f"server: {error}", file=sys.stderr)
+        print(f"server: {redact(str(error))}", file=sys.stderr)
         return 2
+    if settings.reload_token_file is not None:
+        # What is wrong with it is said when it is needed.
+        with contextlib.suppress(OSError, ValueError):
+            hide_token(settings.reload_token_file.read_text().strip())
     # Read; what runs in the workers must not find it.
     secrets = [name for name in os.environ if name.upper() == "RELOAD_TOKEN"]
     for name in secrets:
         del os.environ[name]
     if secrets:
         hide_process()
-    configure_logging(settings)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with (
+            logging_to_standard_output(settings),
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
             runner.run(serve(settings))
     except OSError as error:
-        print(f"server: {error}", file=sys.stderr)
+        print(f"server: {redact(str(error))}", file=sys.stderr)
         return 1
     return 0
