@@ -217,13 +217,7 @@ class ModelProcess(asyncio.Protocol):
             self._ready.set_result(parts)
         elif kind is Kind.FAILED:
             report = orjson.loads(parts[0])
-            # The artifact store's words, then, rather than the model's.
-            public = "the files can't be fetched; the server's log says why"
-            self._fail(
-                report["error"],
-                {"exception": report["exception"]},
-                public if self._phase == "download" else None,
-            )
+            self._fail(report["error"], {"exception": report["exception"]}, report.get("public"))
 
     def _limit_phase(self, written: memoryview | None = None) -> None:
         """End what has begun after so many seconds, or do not any more."""

@@ -4,13 +4,19 @@ It ends when that is done: downloading leaves threads behind, and where there ar
 can be forked.
 """
 
+import errno
+import os
 import socket
 
 from .channel import Channel
 from .frames import Kind
 from .loading import fetch
 from .process import become_nice, end_with_gateway, prepare_process, report_failure, settle_in
+from .protocol.errors import describe
 from .spec import DownloadSpec
+
+# What is wrong with this machine, rather than with what the artifact store says.
+_OWN = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)]
 
 
 def run(descriptors: list[int]) -> None:
@@ -31,8 +37,15 @@ def run(descriptors: list[int]) -> None:
     try:
         path = fetch(spec)
     except BaseException as error:
-        report_failure(gateway, error, spec.directory)
+        report_failure(gateway, error, spec.directory, _public(error))
     else:
         gateway.send(Kind.READY, path.encode())
         # Until that is read: of a process that has ended, nothing counts.
         gateway.receive()
+
+
+def _public(error: BaseException) -> str:
+    """What anybody may be told of an error: its message may be the artifact store's."""
+    # MLflow tells of errors in its threads by their texts.
+    reasons = [own for own in _OWN if own in describe(error)]
+    return reasons[0] if reasons else "the files can't be fetched; the server's log says why"

@@ -102,15 +102,19 @@ def become_nice() -> None:
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
-def report_failure(channel: Channel, error: BaseException, hide: str) -> None:
+def report_failure(
+    channel: Channel, error: BaseException, hide: str, public: str | None = None
+) -> None:
     """Say what went wrong before this process could serve.
 
     Args:
         hide: A directory that is for the log only.
+        public: What anybody may be told, if the error's message is for the log only.
     """
     report = {
         "error": named(error, hide=hide),
         "exception": "".join(traceback.format_exception(error)),
+        **({"public": public} if public else {}),
     }
     with contextlib.suppress(OSError):
         channel.send(Kind.FAILED, strict_json.dumps(report))

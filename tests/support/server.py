@@ -61,6 +61,7 @@ class Server:
     Attributes:
         command: What Python is started with.
         directory: Its working directory.
+        reads: Whether its log is read; cleared, what it writes fills its pipe.
     """
 
     command: Sequence[str] = ("-m", "server")
@@ -70,6 +71,8 @@ class Server:
         self.scratch = scratch
         self.lines: list[str] = []
         self.events: list[Event] = []
+        self.reads = threading.Event()
+        self.reads.set()
         self._malformed: list[str] = []
         self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed with the server
         self.process = subprocess.Popen(
@@ -106,6 +109,7 @@ class Server:
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
+            self.reads.wait()
             self.lines.append(line)
             try:
                 fields = json.loads(line)
@@ -193,9 +197,10 @@ class Server:
         """POST to /invocations."""
         return self.request("POST", "/invocations", body, headers)
 
-    def reload(self) -> Answer:
-        """POST to /reload."""
-        return self.request("POST", "/reload")
+    def reload(self, token: str | None = None) -> Answer:
+        """POST to /reload, with the token if there is one."""
+        headers = {"Authorization": f"Bearer {token}"} if token else None
+        return self.request("POST", "/reload", headers=headers)
 
     def info(self) -> Any:
         """What /info answers."""
@@ -275,6 +280,7 @@ class Server:
 
     def close(self) -> None:
         """Make sure that it has ended, with all that it started, and that its log was in order."""
+        self.reads.set()
         family = self.processes()
         if self.process.poll() is None:
             self.process.terminate()
