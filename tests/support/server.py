@@ -61,7 +61,6 @@ class Server:
     Attributes:
         command: What Python is started with.
         directory: Its working directory.
-        reads: Whether its log is read; cleared, what it writes fills its pipe.
     """
 
     command: Sequence[str] = ("-m", "server")
@@ -71,8 +70,9 @@ class Server:
         self.scratch = scratch
         self.lines: list[str] = []
         self.events: list[Event] = []
-        self.reads = threading.Event()
-        self.reads.set()
+        self._reads = threading.Event()
+        self._reads.set()
+        self._has_paused = False
         self._malformed: list[str] = []
         self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed with the server
         self.process = subprocess.Popen(
@@ -109,7 +109,10 @@ class Server:
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self.reads.wait()
+            self._reads.wait()
+            if self._has_paused and not line.endswith("\n"):
+                # It has ended while nobody read the rest.
+                break
             self.lines.append(line)
             try:
                 fields = json.loads(line)
@@ -121,6 +124,15 @@ class Server:
             if not complete or str(fields.get("message")).startswith('{"timestamp"'):
                 self._malformed.append(line)
             self.events.append(Event(fields, time.monotonic()))
+
+    def stop_reading(self) -> None:
+        """Leave what it logs in its pipe, until that is full."""
+        self._has_paused = True
+        self._reads.clear()
+
+    def read_on(self) -> None:
+        """Read what it logs again."""
+        self._reads.set()
 
     def mark(self) -> int:
         """A place in the log: what is logged from here on."""
@@ -280,7 +292,7 @@ class Server:
 
     def close(self) -> None:
         """Make sure that it has ended, with all that it started, and that its log was in order."""
-        self.reads.set()
+        self.read_on()
         family = self.processes()
         if self.process.poll() is None:
             self.process.terminate()
