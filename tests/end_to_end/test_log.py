@@ -1,8 +1,10 @@
 """The log: its events and their fields, and all that others print, as JSON."""
 
 import os
+import socket
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 
 from tests.conftest import StartServer
@@ -151,6 +153,67 @@ def test_a_server_tells_of_its_start_and_its_end(
     assert (first["trigger"], first["old_version"], first["new_version"]) == (
         *("startup", None, "v1"),
     )
+
+
+def malformed(port: int) -> bytes:
+    """Send what is no HTTP, and return the answer's first line."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nBad\x00Header: x\r\n\r\n")
+        return connection.recv(4096).partition(b"\r\n")[0]
+
+
+def crowds(most: int, moments: list[float]) -> list[float]:
+    """Where more than so many stand within half a second."""
+    return [b for a, b in zip(moments, moments[most:], strict=False) if b - a < 0.5]
+
+
+def test_what_clients_cause_is_limited_and_nothing_of_it_is_lost_count_of(live: Live) -> None:
+    server, mark = live.server, live.server.mark()
+    began = time.monotonic()
+    sent = 0
+    while time.monotonic() - began < 2.5 or sent < 200:
+        assert malformed(server.port).endswith(b"400 Bad Request")
+        sent += 1
+
+    def counted() -> int:
+        limited = server.find("log_lines_limited", mark, limited="request_malformed")
+        return len(server.find("request_malformed", mark)) + sum(e["lines"] for e in limited)
+
+    wait_until(lambda: counted() == sent, "each is written or counted")
+    written = server.find("request_malformed", mark)
+    assert all(e["error"] for e in written)
+    # Ten in each second that has begun.
+    seconds = time.monotonic() - began
+    assert 10 < len(written) <= 10 * (int(seconds) + 1)
+    moments = [datetime.fromisoformat(e["timestamp"]).timestamp() for e in written]
+    assert crowds(20, moments) == []
+
+
+FAILING = """
+    for text in model_input["text"]:
+        if text == "fail":
+            raise ValueError("as told")
+    return ["done"] * len(model_input)
+"""
+
+
+def test_the_tracebacks_of_a_failing_model_are_limited_and_the_first_are_whole(live: Live) -> None:
+    version = live.serve(live.saved.save(FAILING))
+    server, mark = live.server, live.server.mark()
+    began = time.monotonic()
+    for _ in range(50):
+        assert server.predict({"instances": ["fail"]}).status == 400
+
+    def counted() -> int:
+        limited = server.find("log_lines_limited", mark, limited="prediction_failed")
+        return len(server.find("prediction_failed", mark)) + sum(e["lines"] for e in limited)
+
+    wait_until(lambda: counted() == 50, "each is written or counted")
+    failed = server.find("prediction_failed", mark)
+    assert len(failed) <= 10 * (int(time.monotonic() - began) + 1)
+    for event in failed:
+        assert event["version"] == f"v{version}"
+        assert event["exception"].rstrip().endswith("ValueError: as told")
 
 
 def test_on_a_console_lines_are_for_people(

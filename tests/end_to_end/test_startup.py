@@ -1,5 +1,6 @@
 """Starting: with nothing to serve yet, and with settings that can't be used."""
 
+import json
 import os
 import socket
 import subprocess
@@ -123,3 +124,26 @@ def test_a_port_that_is_taken_is_said_in_one_line() -> None:
     assert ended.returncode == 1
     assert len(ended.stderr.splitlines()) == 1
     assert port in ended.stderr
+
+
+def test_what_was_logged_before_a_start_that_fails_is_not_lost() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        ended = subprocess.run(
+            ["sh", "-c", f"ulimit -n 400; exec '{sys.executable}' -m server"],
+            cwd=REPOSITORY,
+            env={
+                **os.environ,
+                "MODEL_URI": "models:/demo/1",
+                "HOST": "127.0.0.1",
+                "PORT": str(other.getsockname()[1]),
+                "LOG_FORMAT": "json",
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert [json.loads(line)["event"] for line in ended.stdout.splitlines()] == [
+        "connections_limited"
+    ]
