@@ -162,6 +162,12 @@ def malformed(port: int) -> bytes:
         return connection.recv(4096).partition(b"\r\n")[0]
 
 
+def counted(server: Server, mark: int, event: str) -> int:
+    """How many of an event are in the log, or counted there as left out."""
+    limited = server.find("log_lines_limited", mark, limited=event)
+    return len(server.find(event, mark)) + sum(int(e["lines"]) for e in limited)
+
+
 def crowds(most: int, moments: list[float]) -> list[float]:
     """Where more than so many stand within half a second."""
     return [b for a, b in zip(moments, moments[most:], strict=False) if b - a < 0.5]
@@ -175,11 +181,9 @@ def test_what_clients_cause_is_limited_and_nothing_of_it_is_lost_count_of(live: 
         assert malformed(server.port).endswith(b"400 Bad Request")
         sent += 1
 
-    def counted() -> int:
-        limited = server.find("log_lines_limited", mark, limited="request_malformed")
-        return len(server.find("request_malformed", mark)) + sum(e["lines"] for e in limited)
-
-    wait_until(lambda: counted() == sent, "each is written or counted")
+    wait_until(
+        lambda: counted(server, mark, "request_malformed") == sent, "each is written or counted"
+    )
     written = server.find("request_malformed", mark)
     assert all(e["error"] for e in written)
     # Ten in each second that has begun.
@@ -204,11 +208,9 @@ def test_the_tracebacks_of_a_failing_model_are_limited_and_the_first_are_whole(l
     for _ in range(50):
         assert server.predict({"instances": ["fail"]}).status == 400
 
-    def counted() -> int:
-        limited = server.find("log_lines_limited", mark, limited="prediction_failed")
-        return len(server.find("prediction_failed", mark)) + sum(e["lines"] for e in limited)
-
-    wait_until(lambda: counted() == 50, "each is written or counted")
+    wait_until(
+        lambda: counted(server, mark, "prediction_failed") == 50, "each is written or counted"
+    )
     failed = server.find("prediction_failed", mark)
     assert len(failed) <= 10 * (int(time.monotonic() - began) + 1)
     for event in failed:
