@@ -8,11 +8,11 @@ import sys
 import uvloop
 
 from server.log import logging_to_standard_output
-from server.processes.hiding import hide_process
 from server.redaction import hide_credentials, hide_token, redact
 from server.service import serve
 from server.settings import BadSettings, help_text, read_settings
 from server.standard_streams import open_standard_streams
+from server.worker.hiding import hide_process
 
 
 def main(arguments: list[str]) -> int:
@@ -35,11 +35,9 @@ def main(arguments: list[str]) -> int:
         with contextlib.suppress(OSError, ValueError):
             hide_token(settings.reload_token_file.read_text().strip())
     # Read; what runs in the workers must not find it.
-    secrets = [name for name in os.environ if name.upper() == "RELOAD_TOKEN"]
-    for name in secrets:
+    for name in [name for name in os.environ if name.upper() == "RELOAD_TOKEN"]:
         del os.environ[name]
-    if secrets:
-        hide_process()
+    hide_process()
     try:
         with (
             logging_to_standard_output(settings),

@@ -20,10 +20,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from server.origins import parse_host, parse_origin
 from server.processes.cores import available_cores
+from server.worker import landlock, sandbox
 from watcher.model_uri import ModelUri, parse_model_uri
 
 Batching = Literal["auto", "on", "off"]
 ShareModel = Literal["auto", "off"]
+SandboxMode = Literal["auto", "required", "off"]
 LogFormat = Literal["json", "console"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -135,6 +137,15 @@ class Settings(BaseSettings):
         "but this server's own address.",
     )
 
+    sandbox: SandboxMode = Field(
+        "auto",
+        description="Keep models from writing elsewhere, and from other processes: auto (as far as "
+        "the kernel can), required (don't start where it can't do all of it), off.",
+    )
+    sandbox_writable: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Comma-separated files and folders that models may write to all the same."
+    )
+
     log_level: LogLevel = Field("info", description="debug, info, warning or error.")
     log_format: LogFormat | None = Field(
         None, description="json or console. Default: console on a terminal, else json."
@@ -148,12 +159,14 @@ class Settings(BaseSettings):
             return min(_MOST_WORKERS, available_cores())
         return value
 
-    @field_validator("log_level", "log_format", "batching", "share_model", mode="before")
+    @field_validator("log_level", "log_format", "batching", "share_model", "sandbox", mode="before")
     @classmethod
     def _any_case(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value
 
-    @field_validator("preload", "cors_allowed_origins", "allowed_hosts", mode="before")
+    @field_validator(
+        "preload", "cors_allowed_origins", "allowed_hosts", "sandbox_writable", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -191,6 +204,21 @@ class Settings(BaseSettings):
         if token is not None and not token:
             raise ValueError("it is nothing but white space")
         return token
+
+    @field_validator("sandbox")
+    @classmethod
+    def _can_be_held(cls, value: SandboxMode) -> SandboxMode:
+        if value == "required" and (lacking := sandbox.lacking(landlock.abi())):
+            raise ValueError(lacking)
+        return value
+
+    @field_validator("sandbox_writable")
+    @classmethod
+    def _are_there(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for path in value:
+            if not Path(path).exists():
+                raise ValueError(f"there is no {path!r}")
+        return tuple(str(Path(path).resolve()) for path in value)
 
     @field_validator("reload_token_file")
     @classmethod

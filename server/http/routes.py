@@ -72,6 +72,7 @@ async def info(request: web.Request) -> web.Response:
         "workers": [],
         "workers_share": None,
         "workers_share_reason": None,
+        "sandbox": None,
         "watcher": request.app[WATCHER].state(),
         "last_reload": deployment.reports.last and deployment.reports.last.to_json(),
         "signature": None,
@@ -95,6 +96,7 @@ async def info(request: web.Request) -> web.Response:
             "workers": release.state(),
             "workers_share": release.unshared is None,
             "workers_share_reason": release.unshared,
+            "sandbox": release.ready.sandbox,
             "signature": loaded["signature"],
             "example_failed": failed and failed["error"],
             "batching": {

@@ -85,7 +85,7 @@ class Forker:
             async with asyncio.timeout(seconds):
                 await self._wait_for(self.ready)
         except TimeoutError:
-            self._lose()
+            self.lose()
             raise ForkFailed("it does not become ready") from None
 
     async def fork(
@@ -124,6 +124,12 @@ class Forker:
         if not self._lost:
             self._end()
 
+    def lose(self) -> None:
+        """Take it for lost: it can't fork what is needed any more."""
+        if not self._lost:
+            self._end()
+            self._on_lost()
+
     async def _ask(self, name: str, target: str, descriptors: Sequence[int]) -> _Answer:
         # One at a time, as it forks: each has its time from when it is its turn.
         async with self._turn:
@@ -138,10 +144,10 @@ class Forker:
                 async with asyncio.timeout(_FORK_SECONDS):
                     await self._wait_for(answer)
             except (TimeoutError, BlockingIOError):
-                self._lose()
+                self.lose()
                 raise ForkFailed("it does not answer") from None
             except (BrokenPipeError, ConnectionResetError):
-                self._lose()
+                self.lose()
                 raise ForkFailed("it has ended") from None
             else:
                 # What the machine refused with, EAGAIN say, is none of these.
@@ -175,7 +181,7 @@ class Forker:
             return
         except (OSError, ValueError, LookupError, TypeError):
             # It has ended; or a model's code has run there, and may have written anything.
-            self._lose()
+            self.lose()
 
     def _handle(self, message: dict[str, Any], descriptors: list[int]) -> None:
         """Note what it says, and take out of the descriptors what is kept."""
@@ -202,11 +208,6 @@ class Forker:
     def _waiting(self, number: int) -> "asyncio.Future[_Answer] | None":
         answer = self._answers.get(number)
         return answer if answer is not None and not answer.done() else None
-
-    def _lose(self) -> None:
-        if not self._lost:
-            self._end()
-            self._on_lost()
 
     def _end(self) -> None:
         self._lost = True

@@ -22,6 +22,7 @@ class Ready:
         replayed: How many real requests it was asked; there was no time for the others.
         answers_changed: How many of these it answered in another way than before.
         answers_failed: How many of these it refused, or answered worse.
+        sandbox: What the model is kept from, or why from nothing.
         answers: What was answered to the real requests; empty where nothing was.
         merged_formats: Request formats whose requests share predictions.
         merging_reason: Why those.
@@ -38,6 +39,7 @@ class Ready:
     merged_formats: tuple[str, ...]
     merging_reason: str
     unshared: str | None
+    sandbox: str
     answers: tuple[bytes, ...]
 
     @classmethod

@@ -47,6 +47,10 @@ class Template:
         self._forker.close()
         await self._process.stop()
 
+    def give_up(self) -> None:
+        """End it, as if it were lost."""
+        self._forker.lose()
+
     async def wait_ended(self) -> None:
         """Wait until it has ended without being told to, and the log says how."""
         await self._process.wait_ended()

@@ -17,6 +17,7 @@ from server.processes.worker_process import State, WorkerProcess
 from server.serving.crashes import CrashRecord
 from server.settings import Settings
 from server.worker.alias import NAME
+from server.worker.sandbox import tracking_store
 from server.worker.spec import DownloadSpec, RecordedRequest, WorkerSpec
 from watcher.versions import ModelVersion
 
@@ -168,6 +169,9 @@ class Loader:
         Raises:
             LoadFailed: it did not come up, or there is no template at the moment.
         """
+        if self._template is not None and not self._directory.exists():
+            # Nothing that comes from it may make it again: that would be another one.
+            self._template.give_up()
         if self._template is None:
             raise LoadFailed("start", "there is no process to fork it from")
         try:
@@ -249,6 +253,11 @@ class Loader:
             recorded=recorded,
             example_decides=self._example_decides,
             only_recorded=self._only_recorded,
+            sandbox=settings.sandbox,
+            writable=(
+                *settings.sandbox_writable,
+                *tracking_store(settings.mlflow_tracking_uri),
+            ),
         )
 
     def _tell_of_example(self, ready: Ready) -> None:

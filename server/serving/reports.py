@@ -42,6 +42,7 @@ class Reports:
             answers_changed=swap.answers_changed,
             answers_failed=swap.answers_failed,
             workers_share=release.unshared is None,
+            sandbox=release.ready.sandbox if release.ready else None,
             **({"workers_share_reason": release.unshared} if release.unshared else {}),
             **({"rehearsal_left_out": release.left_out} if release.left_out else {}),
             **({"rehearsal_skipped": True} if run.force else {}),

@@ -37,7 +37,7 @@ def run(descriptors: list[int]) -> None:
     try:
         path = fetch(spec)
     except BaseException as error:
-        report_failure(gateway, error, spec.directory, _public(error))
+        report_failure(gateway, error, spec.directory, public=_public(error))
     else:
         gateway.send(Kind.READY, path.encode())
         # Until that is read: of a process that has ended, nothing counts.

@@ -13,6 +13,7 @@ from typing import Any
 from . import alias
 from .descendants import children
 from .forking import COORDINATED, LONGEST_PACKET, ForkLoop, name_process
+from .hiding import hide_process
 
 
 def main(descriptor: int) -> None:
@@ -23,6 +24,7 @@ def main(descriptor: int) -> None:
             has under these names in the gateway), `modules` to import, `preload`, modules that
             models may need, and `log_level`.
     """
+    hide_process()
     channel = socket.socket(fileno=descriptor)
     if not (packet := channel.recv(LONGEST_PACKET)):
         return

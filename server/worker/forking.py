@@ -24,7 +24,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from multiprocessing import util
-from pathlib import Path
 from typing import NoReturn, TypeAlias
 
 LONGEST_PACKET = 64 * 1024
@@ -32,6 +31,8 @@ MOST_DESCRIPTORS = 8
 
 # What the gateway answers for the processes below it; blocked in each from the first instant.
 COORDINATED = (signal.SIGINT, signal.SIGTERM)
+
+_PR_SET_NAME = 15
 
 Run: TypeAlias = Callable[[str, list[int]], None]
 """What a child does: gets the target's name and the descriptors that came with the request."""
@@ -140,9 +141,10 @@ class ForkLoop:
 
 
 def name_process(name: str) -> None:
-    """Give this process the name that `ps` and `top` show, of at most 15 characters."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/comm").write_text(name)
+    """Give this process the name that `ps` and `top` show, of at most 15 characters. For its main
+    thread to call."""
+    # A model's process may not write to /proc/self/comm.
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def _refer_to(pid: int) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from threadpoolctl import ThreadpoolController
 
-from . import sharing, strict_json
+from . import landlock, sharing, strict_json
 from .channel import Channel
 from .forking import ForkLoop, name_process
 from .frames import Kind
@@ -24,6 +24,7 @@ from .process import (
     end_process,
     end_with_gateway,
     fork_workers_only,
+    lead_into,
     make_directory,
     own_process,
     prepare_process,
@@ -34,6 +35,7 @@ from .protocol import Protocol
 from .randomness import Seeds, watching_seeds
 from .rehearsal.rehearsal import rehearse
 from .rehearsal.warming import answer_once
+from .sandbox import Sandbox
 from .scratch import look_at_files, what_forbids_sharing
 from .spec import WorkerSpec
 from .threads import limit_threads
@@ -53,10 +55,19 @@ def run(descriptors: list[int]) -> None:
         return
     spec = WorkerSpec.of(told[1])
     temporary = settle_in(spec.directory)
+    # Before there is another thread: each has rights of its own.
+    sandbox = Sandbox(spec.sandbox, (spec.directory, *spec.writable), landlock.abi())
+    try:
+        sandbox.enter()
+    except OSError as error:
+        report_failure(gateway, error, spec.directory)
+        return
+    if sandbox.holds:
+        lead_into(temporary)
     # Niceness belongs to a thread and, without privileges, can't be lowered again: the thread that
     # serves, or forks those that do, is made before this one becomes nice. This one loads, as only
     # the main thread may set handlers for signals, which some models do.
-    second = _Second(gateway, socket.socket(fileno=forks), temporary, spec.threads)
+    second = _Second(gateway, socket.socket(fileno=forks), temporary, spec.threads, sandbox)
     second.start()
     become_nice()
     if not spec.share:
@@ -67,7 +78,7 @@ def run(descriptors: list[int]) -> None:
         with watching_seeds() as seeds:
             loaded = _load(gateway, spec, temporary)
     except BaseException as error:  # sys.exit in a model's code, too
-        report_failure(gateway, error, spec.directory)
+        report_failure(gateway, error, spec.directory, explanation=sandbox.explain(error))
         return
     unshared = _why_unshared(spec, before, second) or loaded.unshared
     if unshared is None:
@@ -75,6 +86,8 @@ def run(descriptors: list[int]) -> None:
         seeds.settle()
         # Else the first collection in each worker would touch, and so copy, every page.
         gc.freeze()
+    else:
+        name_process("worker")
     second.begin(loaded, seeds, unshared)
     # Real requests are in these, and nobody needs them any more.
     del told, spec
@@ -154,12 +167,14 @@ class _Second(threading.Thread):
         forks: socket.socket,
         temporary: Path,
         threads: Mapping[str, str],
+        sandbox: Sandbox,
     ) -> None:
         super().__init__(name="serving", daemon=True)
         self._gateway = gateway
         self._forks = forks
         self._temporary = temporary
         self._threads = threads
+        self._sandbox = sandbox
         self._begin = os.eventfd(0, os.EFD_CLOEXEC)
         self._loaded: _Loaded | None = None
         self._seeds: Seeds | None = None
@@ -185,14 +200,14 @@ class _Second(threading.Thread):
         os.close(self._begin)
         assert self._loaded is not None
         assert self._libraries is not None
-        ready = strict_json.dumps({**self._loaded.ready, "unshared": self._unshared})
+        found = {"unshared": self._unshared, "sandbox": self._sandbox.describe()}
+        ready = strict_json.dumps({**self._loaded.ready, **found})
         # The gateway may end at any time.
         with contextlib.suppress(OSError):
             if self._unshared is None:
                 self._fork_workers(ready)
             else:
                 self._forks.close()
-                name_process("worker")
                 end_with_gateway(self._gateway)
                 limit_threads(self._threads, self._libraries)
                 self._gateway.send(Kind.READY, ready, *self._loaded.answers)
@@ -211,6 +226,8 @@ class _Second(threading.Thread):
         channel, output = descriptors
         own_process(output)
         make_directory(self._temporary)
+        # Towards the process that it comes from, and those that have come from that.
+        self._sandbox.enter()
         self._seeds.renew()
         gateway = Channel(socket.socket(fileno=channel))
         if (told := gateway.receive()) is None:

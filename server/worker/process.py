@@ -92,6 +92,14 @@ def settle_in(directory: str) -> Path:
     return temporary
 
 
+def lead_into(temporary: Path) -> None:
+    """Have programs and libraries write there that do not ask for TMPDIR, and would write where a
+    model may not: Java below /tmp, numba beside the sources whose compiled code it keeps."""
+    options = f"-Djava.io.tmpdir={temporary} {os.environ.get('JAVA_TOOL_OPTIONS', '')}"
+    os.environ["JAVA_TOOL_OPTIONS"] = options.rstrip()
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(temporary))
+
+
 def make_directory(directory: Path) -> None:
     """Make a directory of this process's own, unless it is there; some clean up what is old."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -103,16 +111,22 @@ def become_nice() -> None:
 
 
 def report_failure(
-    channel: Channel, error: BaseException, hide: str, public: str | None = None
+    channel: Channel,
+    error: BaseException,
+    hide: str,
+    *,
+    explanation: str = "",
+    public: str | None = None,
 ) -> None:
     """Say what went wrong before this process could serve.
 
     Args:
         hide: A directory that is for the log only.
+        explanation: What to add to that.
         public: What anybody may be told, if the error's message is for the log only.
     """
     report = {
-        "error": named(error, hide=hide),
+        "error": named(error, hide=hide) + explanation,
         "exception": "".join(traceback.format_exception(error)),
         **({"public": public} if public else {}),
     }

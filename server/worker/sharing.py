@@ -167,7 +167,11 @@ def _is_open(number: int) -> bool:
 
 
 def _id_of_eventfd(name: str) -> str:
-    lines = Path("/proc/self/fdinfo", name).read_text().splitlines()
+    try:
+        lines = Path("/proc/self/fdinfo", name).read_text().splitlines()
+    except PermissionError:
+        # Before Linux 5.14 it is the owner's to read, which for a hidden process is root.
+        return ""
     return next((line for line in lines if line.startswith("eventfd-id")), "")
 
 

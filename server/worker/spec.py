@@ -58,6 +58,8 @@ class WorkerSpec:
             recorded request speaks for it.
         only_recorded: Whether to ask the model nothing but `recorded`: a process before this one
             ended or hung over the example, or over rows like it.
+        sandbox: The SANDBOX setting: `auto`, `required` or `off`.
+        writable: Where the model may write, besides its own directory and `/dev`.
     """
 
     path: str
@@ -74,6 +76,8 @@ class WorkerSpec:
     recorded: tuple[RecordedRequest, ...] = ()
     example_decides: bool = True
     only_recorded: bool = False
+    sandbox: str = "auto"
+    writable: tuple[str, ...] = ()
 
     def parts(self) -> list[bytes]:
         """As parts of a frame: all but the requests as a JSON object, then those."""
@@ -95,6 +99,7 @@ class WorkerSpec:
         told = json.loads(bytes(parts[0]))
         if told["merged_formats"] is not None:
             told["merged_formats"] = tuple(told["merged_formats"])
+        told["writable"] = tuple(told["writable"])
         requests = map(bytes, parts[1:])
         recorded = tuple(
             RecordedRequest(*each) for each in zip(requests, requests, requests, strict=True)

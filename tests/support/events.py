@@ -8,7 +8,7 @@ FIELDS: dict[str, set[str]] = {
     "version_moved": {"old_version", "new_version"},
     "model_swapped": {
         *("old_version", "new_version", "trigger", "version_changed", "load_seconds"),
-        *("rehearsed", "answers_changed", "answers_failed", "workers_share"),
+        *("rehearsed", "answers_changed", "answers_failed", "workers_share", "sandbox"),
     },
     "reload_failed": {
         *("trigger", "serving_version", "failed_version", "phase", "error", "retry_in_seconds")

@@ -1,0 +1,207 @@
+"""What a model tries against the server, other versions and the machine, and what it may do."""
+
+import json
+import os
+import signal
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from server.worker import landlock
+from tests.end_to_end.faults import attacks
+from tests.end_to_end.faults.models import text
+from tests.support.capabilities import OBSERVERS, without
+from tests.support.live import Live, serving
+from tests.support.models import SavedModels
+from tests.support.registry import Registry
+from tests.support.server import REPOSITORY, status_of
+
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.skipif(landlock.abi() < 6, reason="this kernel can't hold all of it"),
+]
+
+# How Landlock refuses: what is done to files, to processes, and what would move files.
+DENIED = {"EACCES", "EPERM", "EXDEV"}
+
+_PREAMBLE = """
+import json, multiprocessing, os, subprocess, sys
+from concurrent.futures import ThreadPoolExecutor
+
+CODE = SOURCE
+
+def run(code):
+    known = {}
+    exec(code, known)
+    return known["outcome"]
+
+def in_a_thread(code):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(run, code).result()
+
+def in_a_program(code):
+    code += "\\nimport json; print(json.dumps(outcome))"
+    program = [sys.executable, "-c", code]
+    return json.loads(subprocess.run(program, stdout=-1, text=True, check=True).stdout)
+
+def in_a_fork_servers_process(code):
+    expression = f"(lambda known: (exec({code!r}, known), known['outcome'])[1])({{}})"
+    with multiprocessing.get_context("forkserver").Pool(1) as pool:
+        return pool.apply(eval, (expression,))
+
+WAYS = {
+    "predict": run,
+    "thread": in_a_thread,
+    "program": in_a_program,
+    "fork server": in_a_fork_servers_process,
+}
+"""
+WAYS = ("load", "predict", "thread", "program", "fork server")
+
+
+def hostile(saved: SavedModels) -> Path:
+    """A model that calls what it is asked to of `attacks`; and when it is loaded, what `ATTACK` in
+    the environment says."""
+    return saved.save(
+        """
+        told = json.loads(model_input.text[0])
+        if told["way"] == "load":
+            return [json.dumps(self.at_load)]
+        return [json.dumps(WAYS[told["way"]](f"{CODE}\\noutcome = {told['call']}"))]
+        """,
+        load="""self.at_load = run(f"{CODE}\\noutcome = {os.environ['ATTACK']}")""",
+        preamble=_PREAMBLE.replace("SOURCE", repr(Path(attacks.__file__).read_text())),
+        input_example=None,
+    )
+
+
+def call(live: Live, way: str, what: str) -> Any:
+    """Have the model call something in one of its ways, and return what came of it."""
+    answer = live.server.predict(text(json.dumps({"way": way, "call": what})))
+    assert answer.status == 200, answer.body
+    return json.loads(answer.json["predictions"][0])
+
+
+class Victims:
+    """What a model is not to touch.
+
+    Args:
+        directory: The folder of a release that is not the model's.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        (directory / "folder").mkdir(parents=True)
+        (directory / "file").write_text("good")
+        (directory / "code.py").write_text("good")
+        name = uuid.uuid4().hex
+        places = [REPOSITORY / "server", Path.home(), Path("/tmp"), directory.parent]  # noqa: S108
+        self.absent = [str(place / name) for place in places]
+
+    def told(self, *signals: int) -> str:
+        """The call that attacks them, and all other processes."""
+        told = {
+            "signals": [int(number) for number in signals],
+            "victim": str(self.directory),
+            "absent": self.absent,
+            "init": os.getpid() != 1,
+        }
+        return f"attack({told!r})"
+
+    def are_as_before(self) -> bool:
+        found = {
+            path.name: path.read_text() if path.is_file() else path.is_dir()
+            for path in self.directory.iterdir()
+        }
+        left = any(Path(path).exists() for path in self.absent)
+        return found == {"folder": True, "file": "good", "code.py": "good"} and not left
+
+
+@pytest.fixture(scope="module")
+def victims(tmp_path_factory: pytest.TempPathFactory) -> Victims:
+    """Lies where a gateway of the same user would keep another release."""
+    return Victims(tmp_path_factory.mktemp("mlflow-server-") / "1-v1")
+
+
+Start = Callable[..., Live]
+
+
+@pytest.fixture(scope="module")
+def start(
+    tmp_path_factory: pytest.TempPathFactory,
+    registry: Registry,
+    saved: SavedModels,
+    victims: Victims,
+) -> Iterator[Start]:
+    """Starts the server of the hostile model with these settings, unless it runs already."""
+    with ExitStack() as servers:
+
+        @cache
+        def start(**settings: str) -> Live:
+            scratch = tmp_path_factory.mktemp("sandbox")
+            attack = victims.told(signal.SIGSTOP, signal.SIGKILL)
+            settings = {"ATTACK": attack, "WORKERS": "2", "DRAIN_TIMEOUT_SECONDS": "3", **settings}
+            name, model = f"hostile-{uuid.uuid4().hex}", hostile(saved)
+            live = serving(scratch, registry, saved, name, model, **settings)
+            return without(OBSERVERS, lambda: servers.enter_context(live))
+
+        yield start
+
+
+def family(live: Live) -> dict[int, str]:
+    """The server's processes that are to stay, and what each does."""
+    names = ("environment", "lookup", "template", "worker")
+    pids = [live.server.pid, *(p.pid for name in names for p in live.server.named(name))]
+    return {pid: status_of(psutil.Process(pid)) for pid in pids}
+
+
+@pytest.mark.parametrize("sharing", ["auto", "off"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_model_reaches_nobody_else(
+    start: Start, victims: Victims, sharing: str, way: str
+) -> None:
+    live = start(SHARE_MODEL=sharing)
+    before = family(live)
+    assert len(before) == 5 + (sharing == "auto"), live.server.info()["workers_share_reason"]
+
+    outcomes = call(live, way, victims.told(signal.SIGSTOP, signal.SIGKILL))
+    if way != "load":
+        call(live, way, f"signal_by_io({int(signal.SIGKILL)})")
+
+    assert {what: came for what, came in outcomes.items() if came not in DENIED} == {}
+    # Each in its several ways: the gateway, the environment, its resource tracker, the look-up
+    # process; and once it serves, what it is forked from, and the other worker.
+    attacked = {what.rpartition(" ")[2] for what in outcomes if what.startswith("trace ")}
+    assert len(attacked) >= (3 if way == "load" else len(before) - 1)
+    assert victims.are_as_before()
+    after = family(live)
+    assert after.keys() == before.keys()
+    assert psutil.STATUS_STOPPED not in after.values()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may do all of it without a sandbox")
+def test_the_same_is_possible_without_a_sandbox(
+    start: Start, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    harmless = Victims(tmp_path_factory.mktemp("mlflow-server-") / "1-v1")
+    live = start(SHARE_MODEL="auto", SANDBOX="off", ATTACK="None")
+
+    outcomes = call(live, "program", harmless.told(signal.SIGCONT))
+
+    # Which may have more rights than root has here.
+    outcomes.pop("read environ of init")
+    assert {what: came for what, came in outcomes.items() if came != "done"} == {}
+    assert not harmless.are_as_before()
+    assert live.server.info()["sandbox"] == "none: SANDBOX=off"
+
+
+@pytest.mark.parametrize("sharing", ["auto", "off"])
+@pytest.mark.parametrize("way", WAYS[1:])
+def test_a_model_may_use_what_is_its_own(start: Start, sharing: str, way: str) -> None:
+    assert call(start(SHARE_MODEL=sharing), way, "use_what_is_its_own()") is None
