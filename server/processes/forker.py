@@ -16,8 +16,8 @@ from server.worker.forking import LONGEST_PACKET
 
 # Forking takes milliseconds, and on a machine that has much else to do, seconds.
 _FORK_SECONDS = 10.0
-# Seconds between looks whether the process was stopped.
-_LOOK_SECONDS = 0.5
+# Seconds between looks whether a process was stopped.
+LOOK_SECONDS = 0.5
 
 
 class ForkFailed(OSError):
@@ -159,8 +159,8 @@ class Forker:
 
     async def _wait_for(self, answer: "asyncio.Future[Any]") -> None:
         while not answer.done():
-            await asyncio.wait([answer], timeout=_LOOK_SECONDS)
-            if not answer.done() and _is_stopped(self._pid):
+            await asyncio.wait([answer], timeout=LOOK_SECONDS)
+            if not answer.done() and is_stopped(self._pid):
                 raise TimeoutError
 
     def _read(self) -> None:
@@ -223,7 +223,7 @@ class Forker:
             self.ready.cancel()
 
 
-def _is_stopped(pid: int) -> bool:
+def is_stopped(pid: int) -> bool:
     """Whether a process has been told to stop, as by SIGSTOP (`State` in proc(5))."""
     try:
         _, (state, *_) = stat_of(pid)

@@ -13,17 +13,19 @@ import structlog
 from server.errors import LoadFailed
 from server.processes.child import Child
 from server.processes.exits import describe_exit, exit_fields
-from server.processes.forker import Forked
+from server.processes.forker import LOOK_SECONDS, Forked, is_stopped
 from server.processes.frame_reader import FrameReader
 from server.processes.output import OutputPipe
 from server.worker import frames
-from server.worker.descendants import any_ended
 from server.worker.frames import Kind
 
 # What a process gets to end by itself after its channel was closed; it takes 2 s itself.
 _EXIT_SECONDS = 4.0
 # What it has said before it ended is there already, unless somebody else holds its end.
 _LAST_WORDS_SECONDS = 1.0
+# Looks in a row at which one that is to become ready is found stopped: whoever traces it, as strace
+# does, stops it for moments.
+_STOPPED_LOOKS = 4
 
 log = structlog.get_logger("server.processes.model_process")
 
@@ -148,11 +150,16 @@ class ModelProcess(asyncio.Protocol):
         """Wait until it is ready, and return what it says then.
 
         Raises:
-            LoadFailed: it failed, the process ended, or it is not ready in time.
+            LoadFailed: it failed, the process ended or was stopped, or it is not ready in time.
         """
-        await asyncio.wait([self._ready], timeout=deadline.left)
-        if not self._ready.done():
-            raise LoadFailed(self._phase, f"not done after {deadline.seconds:g} s")
+        stopped = 0
+        while not self._ready.done():
+            if not deadline.left:
+                raise LoadFailed(self._phase, f"not done after {deadline.seconds:g} s")
+            if stopped == _STOPPED_LOOKS:
+                raise LoadFailed(self._phase, "the process was stopped")
+            await asyncio.wait([self._ready], timeout=min(LOOK_SECONDS, deadline.left))
+            stopped = stopped + 1 if is_stopped(self.pid) else 0
         said = self._ready.result()
         if self._lost:
             # In the same turn of the loop as it said so; nobody may be sent to it.
@@ -275,12 +282,11 @@ class ModelProcess(asyncio.Protocol):
         self.close_forks()
         assert self._output is not None
         self._output.finish()
-        if not expected or code != 0 or any_ended():
-            # One that ends by itself has ended what it had started, and looking costs time. But a
-            # template may end before it has collected a worker that ends with it.
-            assert self._source is not None
-            try:
-                await self._loop.run_in_executor(None, self._source.end_orphans)
-            except OSError as error:
-                # Out of descriptors, say. They are looked for again when the next process ends.
-                log.warning("orphans_not_ended", error=str(error))
+        # Also of one that ends in good order: what a model does at its end may keep it from ending
+        # its children.
+        assert self._source is not None
+        try:
+            await self._loop.run_in_executor(None, self._source.end_orphans)
+        except OSError as error:
+            # Out of descriptors, say. They are looked for again when the next process ends.
+            log.warning("orphans_not_ended", error=str(error))

@@ -54,14 +54,6 @@ def end_children(keep: Collection[int] = ()) -> None:
         time.sleep(_PAUSE_SECONDS)
 
 
-def any_ended() -> bool:
-    """Whether a child has ended that nobody has waited for. Costs a system call."""
-    try:
-        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    except ChildProcessError:
-        return False
-
-
 def stat_of(pid: int) -> tuple[str, list[str]]:
     """Name of a process, and what /proc/PID/stat says after it: state, parent … (proc(5)).
 

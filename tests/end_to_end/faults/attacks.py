@@ -3,15 +3,20 @@
 It needs nothing but Python: models carry it as text.
 """
 
+import contextlib
 import ctypes
 import errno
 import fcntl
+import multiprocessing
 import os
 import signal
 import socket
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing import util
 from pathlib import Path
 from typing import Any
 
@@ -225,3 +230,79 @@ def use_what_is_its_own() -> None:
         (own / "b" / name).unlink()
     for name in ("a", "b"):
         (own / name).rmdir()
+
+
+def take_over(old: str, new: str) -> None:
+    """From now on, stop what loads another release as soon as its files are there, change them,
+    and let it go on."""
+    own = Path(os.environ["TMPDIR"]).parent
+
+    def change(code: Path) -> None:
+        text = code.read_text()
+        if old in text:
+            pids = others()[1:]
+            _signal(pids, signal.SIGSTOP)
+            try:
+                code.write_text(text.replace(old, new))
+            finally:
+                _signal(pids, signal.SIGCONT)
+
+    def try_all() -> None:
+        for release in own.parent.iterdir():
+            if release != own:
+                for code in release.rglob("*.py"):
+                    with contextlib.suppress(OSError):
+                        change(code)
+
+    _again_and_again(try_all)
+
+
+def keep_stopped(names: list[str]) -> None:
+    """From now on, stop the server's processes of these names as soon as they are there, and the
+    gateway where there is an empty one among them."""
+    me = os.getpid()
+    above = _line(me)
+    gateway = above[[name_of(pid) for pid in above].index("environment") + 1]
+
+    def meant() -> Iterator[int]:
+        if "" in names:
+            yield gateway
+        for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):  # noqa: PTH208
+            with contextlib.suppress(OSError):
+                if name_of(pid) in names and gateway in _line(pid) and me != pid:
+                    yield pid
+
+    _again_and_again(lambda: _signal(meant(), signal.SIGSTOP))
+
+
+def leave_processes() -> list[int]:
+    """Start processes that are to stay, and have this one end at once, as if in good order, when it
+    is to end. Return their numbers."""
+    util.Finalize(None, os._exit, (0,), exitpriority=1000)
+    asked = multiprocessing.get_context("forkserver").Process(target=time.sleep, args=(600,))
+    asked.start()
+    assert asked.pid is not None
+    readable, writable = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if (pid := os.fork()) == 0:
+            time.sleep(600)
+        os.write(writable, str(pid).encode())
+        os._exit(0)
+    return [asked.pid, int(os.read(readable, 20))]
+
+
+def _signal(pids: Iterable[int], number: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            os.kill(pid, number)
+
+
+def _again_and_again(act: Callable[[], None]) -> None:
+    def go_on() -> None:
+        while True:
+            with contextlib.suppress(OSError):
+                act()
+            time.sleep(0.001)
+
+    threading.Thread(target=go_on, daemon=True).start()

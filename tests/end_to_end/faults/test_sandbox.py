@@ -1,6 +1,5 @@
 """What a model tries against the server, other versions and the machine, and what it may do."""
 
-import json
 import os
 import signal
 import uuid
@@ -8,14 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from server.worker import landlock
-from tests.end_to_end.faults import attacks
-from tests.end_to_end.faults.models import text
+from tests.end_to_end.faults.hostile import WAYS, call, hostile
 from tests.support.capabilities import OBSERVERS, without
 from tests.support.live import Live, serving
 from tests.support.models import SavedModels
@@ -29,63 +26,6 @@ pytestmark = [
 
 # How Landlock refuses: what is done to files, to processes, and what would move files.
 DENIED = {"EACCES", "EPERM", "EXDEV"}
-
-_PREAMBLE = """
-import json, multiprocessing, os, subprocess, sys
-from concurrent.futures import ThreadPoolExecutor
-
-CODE = SOURCE
-
-def run(code):
-    known = {}
-    exec(code, known)
-    return known["outcome"]
-
-def in_a_thread(code):
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(run, code).result()
-
-def in_a_program(code):
-    code += "\\nimport json; print(json.dumps(outcome))"
-    program = [sys.executable, "-c", code]
-    return json.loads(subprocess.run(program, stdout=-1, text=True, check=True).stdout)
-
-def in_a_fork_servers_process(code):
-    expression = f"(lambda known: (exec({code!r}, known), known['outcome'])[1])({{}})"
-    with multiprocessing.get_context("forkserver").Pool(1) as pool:
-        return pool.apply(eval, (expression,))
-
-WAYS = {
-    "predict": run,
-    "thread": in_a_thread,
-    "program": in_a_program,
-    "fork server": in_a_fork_servers_process,
-}
-"""
-WAYS = ("load", "predict", "thread", "program", "fork server")
-
-
-def hostile(saved: SavedModels) -> Path:
-    """A model that calls what it is asked to of `attacks`; and when it is loaded, what `ATTACK` in
-    the environment says."""
-    return saved.save(
-        """
-        told = json.loads(model_input.text[0])
-        if told["way"] == "load":
-            return [json.dumps(self.at_load)]
-        return [json.dumps(WAYS[told["way"]](f"{CODE}\\noutcome = {told['call']}"))]
-        """,
-        load="""self.at_load = run(f"{CODE}\\noutcome = {os.environ['ATTACK']}")""",
-        preamble=_PREAMBLE.replace("SOURCE", repr(Path(attacks.__file__).read_text())),
-        input_example=None,
-    )
-
-
-def call(live: Live, way: str, what: str) -> Any:
-    """Have the model call something in one of its ways, and return what came of it."""
-    answer = live.server.predict(text(json.dumps({"way": way, "call": what})))
-    assert answer.status == 200, answer.body
-    return json.loads(answer.json["predictions"][0])
 
 
 class Victims:
@@ -170,9 +110,9 @@ def test_a_model_reaches_nobody_else(
     before = family(live)
     assert len(before) == 5 + (sharing == "auto"), live.server.info()["workers_share_reason"]
 
-    outcomes = call(live, way, victims.told(signal.SIGSTOP, signal.SIGKILL))
+    outcomes = call(live.server, way, victims.told(signal.SIGSTOP, signal.SIGKILL))
     if way != "load":
-        call(live, way, f"signal_by_io({int(signal.SIGKILL)})")
+        call(live.server, way, f"signal_by_io({int(signal.SIGKILL)})")
 
     assert {what: came for what, came in outcomes.items() if came not in DENIED} == {}
     # Each in its several ways: the gateway, the environment, its resource tracker, the look-up
@@ -192,7 +132,7 @@ def test_the_same_is_possible_without_a_sandbox(
     harmless = Victims(tmp_path_factory.mktemp("mlflow-server-") / "1-v1")
     live = start(SHARE_MODEL="auto", SANDBOX="off", ATTACK="None")
 
-    outcomes = call(live, "program", harmless.told(signal.SIGCONT))
+    outcomes = call(live.server, "program", harmless.told(signal.SIGCONT))
 
     # Which may have more rights than root has here.
     outcomes.pop("read environ of init")
@@ -204,4 +144,4 @@ def test_the_same_is_possible_without_a_sandbox(
 @pytest.mark.parametrize("sharing", ["auto", "off"])
 @pytest.mark.parametrize("way", WAYS[1:])
 def test_a_model_may_use_what_is_its_own(start: Start, sharing: str, way: str) -> None:
-    assert call(start(SHARE_MODEL=sharing), way, "use_what_is_its_own()") is None
+    assert call(start(SHARE_MODEL=sharing).server, way, "use_what_is_its_own()") is None

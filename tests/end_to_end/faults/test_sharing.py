@@ -165,7 +165,7 @@ def test_workers_that_end_with_their_template_are_collected(
         few = len(os.listdir("/proc/self/fd")) + 2
         resource.setrlimit(resource.RLIMIT_NOFILE, (few, most))
     """
-    settings = {"WORKERS": "8", "POLL_INTERVAL_SECONDS": "0"}
+    settings = {"WORKERS": "8", "POLL_INTERVAL_SECONDS": "0", "SANDBOX_WRITABLE": str(directory)}
     with serving(directory, registry, saved, "collected", **settings) as live:
         live.promote(live.add(saved.save("return ['never'] * len(model_input)", load=load)))
         for _ in range(8):
