@@ -45,7 +45,7 @@ class LoadFailed(ServerError):
     """A version would not come up.
 
     Attributes:
-        phase: Where it failed: `start`, `download`, `load` or `rehearsal`.
+        phase: Where it failed: `resolve`, `start`, `download`, `load` or `rehearsal`.
         details: More fields for the log.
         public: What anybody may be told; the message itself, if there is nothing else.
     """
@@ -67,7 +67,7 @@ class ReloadFailed(ServerError):
     """A swap did not happen; what served before serves on.
 
     Attributes:
-        phase: `resolve`, or a phase of `LoadFailed`.
+        phase: A phase of `LoadFailed`.
         serving: The version that serves on, if one does.
         failed: The version that would not serve, where the registry named one.
         public: As that of `LoadFailed`.
@@ -90,6 +90,10 @@ class ReloadFailed(ServerError):
 
 class VersionNotFound(ReloadFailed):
     """The registry answered that there is no such version."""
+
+
+class VersionNotReady(ReloadFailed):
+    """The version that the registry names is still being registered."""
 
 
 class RegistryDown(ReloadFailed):

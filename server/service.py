@@ -73,7 +73,9 @@ async def deployed(
     async with AsyncExitStack() as stack:
         scratch = Scratch()
         stack.callback(scratch.close)
-        look_up = Lookup(settings.uri, environment.fork)
+        look_up = Lookup(
+            settings.uri, environment.fork, allow_local_sources=settings.allow_local_sources
+        )
         stack.push_async_callback(look_up.close)
         interval = settings.poll_interval_seconds
         retries = RetryPauses(max(interval, _FIRST_RETRY_SECONDS))

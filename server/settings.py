@@ -126,6 +126,11 @@ class Settings(BaseSettings):
         0.0, ge=0, le=86400, description="Seconds to go on serving after SIGTERM, not ready."
     )
 
+    allow_local_sources: bool = Field(
+        False,
+        description="1 loads versions from any path on this machine that a registry elsewhere "
+        "names. Default: only from within the artifacts of a version's run or logged model.",
+    )
     reload_token: SecretStr | None = Field(
         None, description="Bearer token that POST /reload asks for. Default: none."
     )

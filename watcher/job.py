@@ -12,7 +12,13 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from watcher.retries import RetryPauses
-from watcher.versions import ModelVersion, RegistryUnreachable, VersionMissing
+from watcher.versions import (
+    ModelVersion,
+    RegistryError,
+    RegistryUnreachable,
+    VersionMissing,
+    VersionPending,
+)
 
 LONGEST_POLL_INTERVAL_SECONDS = 60.0
 POLL_INTERVAL_BEFORE_FIRST_LOAD_SECONDS = 2.0
@@ -41,6 +47,7 @@ class Outcome(enum.StrEnum):
     UNCHANGED = "unchanged"
     MOVED = "moved"
     MISSING = "missing"
+    PENDING = "pending"
     UNREACHABLE = "unreachable"
     WAITING_TO_RETRY = "waiting to retry"
 
@@ -75,8 +82,8 @@ class Watcher:
         self._last_poll: datetime | None = None
         self._last_outcome: Outcome | None = None
         self._failed_polls = 0
-        self._missing: str | None = None
-        self._nothing: str | None = None
+        # What it answered in place of a version.
+        self._unnamed: RegistryError | None = None
         self._unreachable: str | None = None
         self._announced: tuple[object, object] | None = None
 
@@ -116,9 +123,9 @@ class Watcher:
 
     @property
     def problem(self) -> str | None:
-        """Why the registry named no version at the last poll, as far as anybody may be told, or
-        None if it did."""
-        return self._unreachable or self._nothing
+        """Why the registry named no version to load at the last poll, as far as anybody may be
+        told, or None if it did."""
+        return self._unreachable or (self._unnamed and self._unnamed.public)
 
     async def poll(self) -> None:
         """Ask the registry once and act on its answer."""
@@ -148,13 +155,16 @@ class Watcher:
             return Outcome.UNREACHABLE
         except VersionMissing as error:
             self._answered()
-            if self._missing != str(error):
-                self._missing = str(error)
-                self._nothing = error.public
+            if self._is_new(error):
                 log.warning("version_missing", error=str(error), **self._serving_fields())
             return Outcome.MISSING
+        except VersionPending as error:
+            self._answered()
+            if self._is_new(error):
+                log.info("version_pending", error=str(error), **self._serving_fields())
+            return Outcome.PENDING
         self._answered()
-        self._missing = self._nothing = None
+        self._unnamed = None
         return await self._follow(found)
 
     async def _follow(self, found: ModelVersion) -> Outcome:
@@ -173,6 +183,11 @@ class Watcher:
         self._announced = move
         await self._target.follow()
         return Outcome.MOVED
+
+    def _is_new(self, error: RegistryError) -> bool:
+        """Whether the registry has just begun to answer so."""
+        before, self._unnamed = self._unnamed, error
+        return (type(before), str(before)) != (type(error), str(error))
 
     def _answered(self) -> None:
         if self._failed_polls:

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from typing import Any, Protocol, TypeVar
 
 from watcher.model_uri import ModelUri, parse_model_uri
-from watcher.versions import ModelVersion, RegistryUnreachable, VersionMissing
+from watcher.versions import ModelVersion, RegistryUnreachable, VersionMissing, VersionPending
 
 # Whoever asks for a swap is answered within 15 s, even if a silent registry is asked four questions
 # before: the one under way, that of the swap before, a poll's just after that, and the swap's own.
@@ -68,6 +68,7 @@ class Lookup:
         fork: Starts the look-up process.
         environment: Set in the process, above what it inherits.
         deadline: Seconds after which a question counts as unanswered.
+        allow_local_sources: See `watcher.registry.look_up`.
     """
 
     def __init__(
@@ -76,11 +77,14 @@ class Lookup:
         fork: Fork,
         environment: Mapping[str, str] | None = None,
         deadline: float = DEADLINE_SECONDS,
+        *,
+        allow_local_sources: bool = False,
     ) -> None:
         self._uri = uri
         self._fork = fork
         self._environment = {**(environment or {}), **_PATIENCE}
         self._deadline = deadline
+        self._allow_local_sources = allow_local_sources
         self._turn = asyncio.Lock()
         self._next: asyncio.Task[ModelVersion] | None = None
         self._questions: set[asyncio.Task[ModelVersion]] = set()
@@ -96,6 +100,7 @@ class Lookup:
 
         Raises:
             VersionMissing: the registry answered that there is none.
+            VersionPending: it is not registered yet.
             RegistryUnreachable: no answer within the deadline, or not one of a Model Registry.
         """
         question = self._next
@@ -163,7 +168,11 @@ class Lookup:
         forked = await self._fork("lookup", "watcher.lookup:serve")
         self._process = forked.child
         self._reader, self._writer = await asyncio.open_connection(sock=forked.channel)
-        told = {"uri": self._uri.text, "environment": self._environment}
+        told = {
+            "uri": self._uri.text,
+            "environment": self._environment,
+            "allow_local_sources": self._allow_local_sources,
+        }
         self._writer.write(json.dumps(told).encode() + b"\n")
 
     async def _end(self) -> None:
@@ -181,6 +190,8 @@ def _read(answer: dict[str, Any]) -> ModelVersion:
             return ModelVersion(**fields)
         case {"missing": str(reason), "public": str(public)}:
             raise VersionMissing(reason, public)
+        case {"pending": str(reason)}:
+            raise VersionPending(reason)
         case {"unreachable": str(reason), "public": str(public)}:
             raise RegistryUnreachable(reason, public)
         case _:
@@ -201,12 +212,15 @@ def serve(descriptors: list[int]) -> None:
         first = json.loads(told)
         os.environ.update(first["environment"])
         uri = parse_model_uri(first["uri"])
+        allow_local_sources: bool = first["allow_local_sources"]
         while questions.readline():
             answer: dict[str, Any]
             try:
-                answer = {"version": asdict(look_up(uri))}
+                answer = {"version": asdict(look_up(uri, allow_local_sources=allow_local_sources))}
             except VersionMissing as error:
                 answer = {"missing": str(error), "public": error.public}
+            except VersionPending as error:
+                answer = {"pending": str(error)}
             except RegistryUnreachable as error:
                 answer = {"unreachable": str(error), "public": error.public}
             channel.sendall(json.dumps(answer).encode() + b"\n")

@@ -15,11 +15,25 @@ from mlflow.protos.databricks_pb2 import (
 
 from watcher.databases import expect_ready, is_missing_file
 from watcher.model_uri import Form, ModelUri
-from watcher.versions import ModelVersion, RegistryError, RegistryUnreachable, VersionMissing
+from watcher.sources import source_problem
+from watcher.versions import (
+    ModelVersion,
+    RegistryError,
+    RegistryUnreachable,
+    VersionMissing,
+    VersionPending,
+)
 
 # What the registry says when it did answer, and the answer is "there is none": a missing model or
 # version is the first, a missing alias and a stage that does not exist are the second.
 _MISSING = frozenset(ErrorCode.Name(c) for c in (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE))
+
+# Names of mlflow.entities.model_registry.model_version_status.
+_PENDING = "PENDING_REGISTRATION"
+_FAILED = "FAILED_REGISTRATION"
+
+# As much as MLflow's own database holds of it.
+_LONGEST_MESSAGE = 500
 
 # What anybody may be told of errors that others have worded.
 _UNSAID = "the server's log says why"
@@ -29,28 +43,33 @@ _UNSAID = "the server's log says why"
 _SECOND_TRY_WITHIN_SECONDS = 0.5
 
 
-def look_up(uri: ModelUri) -> ModelVersion:
+def look_up(uri: ModelUri, *, allow_local_sources: bool = False) -> ModelVersion:
     """Find the version that `uri` means now.
 
     With several versions in a stage it is the one with the highest number, as
     `mlflow.store.artifact.utils.models._get_latest_model_version` has it.
 
+    Args:
+        allow_local_sources: Whether a registered version may lie anywhere on this machine, rather
+            than only where MLflow keeps the artifacts of its run or logged model.
+
     Raises:
         VersionMissing: the registry answered that there is none.
+        VersionPending: it is not registered yet.
         RegistryUnreachable: no answer, or not one of a Model Registry.
     """
     started = time.monotonic()
     try:
-        return _look_up(uri)
+        return _look_up(uri, allow_local_sources)
     except RegistryUnreachable:
         if time.monotonic() - started > _SECOND_TRY_WITHIN_SECONDS:
             raise
-    return _look_up(uri)
+    return _look_up(uri, allow_local_sources)
 
 
-def _look_up(uri: ModelUri) -> ModelVersion:
+def _look_up(uri: ModelUri, allow_local_sources: bool) -> ModelVersion:
     try:
-        return _ask(uri)
+        return _ask(uri, allow_local_sources)
     except MlflowException as error:
         if error.error_code in _MISSING:
             nothing = f"the registry has nothing for {uri.text}"
@@ -65,7 +84,7 @@ def _look_up(uri: ModelUri) -> ModelVersion:
         raise RegistryUnreachable(text, _UNSAID) from error
 
 
-def _ask(uri: ModelUri) -> ModelVersion:
+def _ask(uri: ModelUri, allow_local_sources: bool) -> ModelVersion:
     if uri.form is Form.LOCATION:
         # Without a client: there need be no database, and no registry.
         return ModelVersion(load_uri=uri.text, source=uri.text)
@@ -90,6 +109,14 @@ def _ask(uri: ModelUri) -> ModelVersion:
         _expect(run.info.run_id)
         return ModelVersion(load_uri=uri.text, source=uri.text, run_id=run.info.run_id)
     found = _registered(client, uri)
+    if found.status == _PENDING:
+        raise VersionPending(f"version {found.version} of {found.name!r} is still being registered")
+    if found.status == _FAILED:
+        refusal: str | None = "its registration has failed"
+    elif allow_local_sources:
+        refusal = None
+    else:
+        refusal = source_problem(client, registry_uri, found)
     return ModelVersion(
         load_uri=_load_uri(found),
         source=found.source or "",
@@ -99,7 +126,13 @@ def _ask(uri: ModelUri) -> ModelVersion:
         stage=found.current_stage,
         alias=uri.selector if uri.form is Form.ALIAS else None,
         status=str(found.status),
+        status_message=_first_line_of(found.status_message or ""),
+        refusal=refusal,
     )
+
+
+def _first_line_of(text: str) -> str | None:
+    return next(iter(text.strip().splitlines()), "")[:_LONGEST_MESSAGE] or None
 
 
 def _tracking_uri() -> str:
@@ -148,9 +181,10 @@ def _expect(*values: str) -> None:
     """Refuse an answer without what every registry's has.
 
     MLflow's client makes an entity without a name or an id of an empty body, of another service's
-    JSON and of an answer that was cut within its headers.
+    JSON and of an answer that was cut within its headers. What stands in a header of each
+    prediction must not end that.
     """
-    if not all(values):
+    if not all(value and str(value).isprintable() for value in values):
         raise RegistryUnreachable("the answer is not one of a Model Registry")
 
 

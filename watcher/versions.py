@@ -1,4 +1,4 @@
-"""What MODEL_URI stands for, and the two ways in which that may not be known."""
+"""What MODEL_URI stands for, and the three ways in which that may not be known."""
 
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -23,6 +23,10 @@ class VersionMissing(RegistryError):
     """The registry answered that nothing holds the stage, alias or number, or the model is gone."""
 
 
+class VersionPending(RegistryError):
+    """The registry named a version whose registration is still under way."""
+
+
 class RegistryUnreachable(RegistryError):
     """The registry gave no answer, or none that can be understood."""
 
@@ -33,6 +37,9 @@ class ModelVersion:
 
     `load_uri` names exactly this version; loading it never asks for a stage or an alias again,
     which might by then mean another version.
+
+    `refusal` says why it must not be loaded, where that is so; `status_message` is what the registry
+    says of its status, and for those who read the log.
     """
 
     load_uri: str
@@ -43,6 +50,8 @@ class ModelVersion:
     stage: str | None = None
     alias: str | None = None
     status: str | None = None
+    status_message: str | None = None
+    refusal: str | None = None
 
     @property
     def identity(self) -> Identity:

@@ -15,6 +15,7 @@ from server.errors import (
     ServingError,
     TimedOutBefore,
     VersionNotFound,
+    VersionNotReady,
     WorkerDied,
     WorkerDiedBefore,
 )
@@ -34,6 +35,7 @@ _STATUS: Mapping[type[ServingError], tuple[int, str]] = {
 
 _RELOAD_STATUS: Mapping[type[ReloadFailed], int] = {
     VersionNotFound: 404,
+    VersionNotReady: 503,
     RegistryDown: 503,
     ServerStopping: 503,
 }

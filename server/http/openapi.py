@@ -243,7 +243,7 @@ def _reload() -> Schema:
     failed = {
         "404": "The registry has no such version.",
         "500": "The new version would not load or failed its rehearsal; the old one serves on.",
-        "503": "The registry can't be reached.",
+        "503": "The registry can't be reached, or the version is still being registered.",
     }
     return {
         "summary": "Swap to what the registry names now",

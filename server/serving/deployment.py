@@ -16,6 +16,7 @@ from server.errors import (
     ReloadFailed,
     ServerStopping,
     VersionNotFound,
+    VersionNotReady,
 )
 from server.processes.environment import Environment
 from server.serving.fallback import Fallback
@@ -25,10 +26,22 @@ from server.serving.scratch import Scratch
 from server.serving.swaps import Run, Swap, Trigger
 from server.settings import Settings
 from watcher.retries import RetryPauses
-from watcher.versions import ModelVersion, RegistryUnreachable, VersionMissing
+from watcher.versions import (
+    ModelVersion,
+    RegistryError,
+    RegistryUnreachable,
+    VersionMissing,
+    VersionPending,
+)
 
 # A registry that moves faster than a model loads must not keep a version from serving for ever.
 _MOST_MOVES_WHILE_LOADING = 5
+
+_UNRESOLVED: Mapping[type[RegistryError], type[ReloadFailed]] = {
+    VersionMissing: VersionNotFound,
+    VersionPending: VersionNotReady,
+    RegistryUnreachable: RegistryDown,
+}
 
 log = structlog.get_logger("server.serving.deployment")
 
@@ -210,15 +223,17 @@ class Deployment:
     async def _resolve(self, run: Run) -> ModelVersion:
         try:
             return await self._look_up()
-        except (VersionMissing, RegistryUnreachable) as error:
-            missing = isinstance(error, VersionMissing)
-            failure: type[ReloadFailed] = VersionNotFound if missing else RegistryDown
+        except RegistryError as error:
+            failure = _UNRESOLVED[type(error)]
             self.reports.failed(run, LoadFailed("resolve", str(error)), self.serving, None, None)
             unreachable = f"the model registry can't be reached: {error.public}"
-            public = error.public if missing else unreachable
+            public = unreachable if isinstance(error, RegistryUnreachable) else error.public
             raise failure("resolve", str(error), self.serving, None, public) from error
 
     async def _load(self, version: ModelVersion, *, rehearse: bool) -> Release:
+        if version.refusal is not None:
+            said = f": {version.status_message}" if version.status_message else ""
+            raise LoadFailed("resolve", version.refusal + said, public=version.refusal)
         try:
             directory = await asyncio.to_thread(self._scratch.new_directory, version.label)
         except OSError as error:
@@ -243,7 +258,7 @@ class Deployment:
         wait."""
         try:
             return (await self._look_up()).identity != version.identity
-        except VersionMissing:
+        except (VersionMissing, VersionPending):
             return True
         except RegistryUnreachable:
             return False

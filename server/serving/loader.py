@@ -222,6 +222,7 @@ class Loader:
             spec = DownloadSpec(
                 load_uri=self._model.load_uri,
                 directory=str(self._directory),
+                registered=self._model.version is not None,
             )
             process = ModelProcess(self._model.display, phase="download")
             try:

@@ -7,14 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import mlflow
 import mlflow.artifacts
 import orjson
 from mlflow.pyfunc import PyFuncModel
 from mlflow.pyfunc.scoring_server import load_model_with_mlflow_config
+from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
+from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.uri import is_models_uri
 
 from . import strict_json
+from .links import refuse_links_out
 from .spec import DownloadSpec
 
 # In characters of JSON; the description of the routes shows the example.
@@ -25,15 +30,32 @@ def fetch(spec: DownloadSpec) -> str:
     """Download the model, and return its local path.
 
     Whatever the artifact store raises is passed on.
+
+    Raises:
+        LeadsOut: one of its files is a link to another file of this machine.
     """
     destination = Path(spec.directory) / "model"
     destination.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _no_database_made():
+        if spec.registered:
+            _look_for_links(spec.load_uri)
         # With a destination of its own: without one, MLflow leaves a temporary directory behind.
         path: str = mlflow.artifacts.download_artifacts(
             artifact_uri=spec.load_uri, dst_path=str(destination)
         )
+    # MLflow copies what a link leads to; other stores may bring links along.
+    refuse_links_out(path)
     return path
+
+
+def _look_for_links(uri: str) -> None:
+    """Look at the files of a registered version where MLflow would copy them from this machine."""
+    if is_models_uri(uri):
+        uri = ModelsArtifactRepository.get_underlying_uri(uri)  # type: ignore[no-untyped-call]
+    if urlparse(uri).scheme in ("", "file"):
+        path: str = local_file_uri_to_path(uri)  # type: ignore[no-untyped-call]
+        if Path(path).is_dir():
+            refuse_links_out(path)
 
 
 @contextmanager

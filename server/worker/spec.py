@@ -21,10 +21,13 @@ class DownloadSpec:
     Attributes:
         load_uri: The model version.
         directory: The release's own directory, for the download and for temporary files.
+        registered: Whether a registry says where the files are, rather than whoever runs the
+            server.
     """
 
     load_uri: str
     directory: str
+    registered: bool
 
     def parts(self) -> list[bytes]:
         """As parts of a frame."""

@@ -14,6 +14,7 @@ FIELDS: dict[str, set[str]] = {
         *("trigger", "serving_version", "failed_version", "phase", "error", "retry_in_seconds")
     },
     "version_missing": {"error", "serving_version"},
+    "version_pending": {"error", "serving_version"},
     "registry_unreachable": {"error", "serving_version"},
     "registry_recovered": {"failed_polls"},
     "worker_exited": {"version", "pid"},

@@ -1,5 +1,7 @@
 """A Model Registry, and the short names for what tests do with it."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -46,6 +48,23 @@ class Registry:
     def point(self, name: str, alias: str, version: str) -> None:
         """Move an alias."""
         self.client.set_registered_model_alias(name, alias, version)
+
+
+def set_status(
+    database: Path, name: str, version: str, status: str, message: str | None = None
+) -> None:
+    """Set a version's registration status, which no client of MLflow's can.
+
+    Args:
+        database: The SQLite file behind the registry.
+    """
+    with closing(sqlite3.connect(database, timeout=30)) as connection, connection:
+        changed = connection.execute(
+            "update model_versions set status = ?, status_message = ?"
+            " where name = ? and version = ?",
+            (status, message, name, int(version)),
+        )
+    assert changed.rowcount == 1
 
 
 class HttpRegistry(Registry):

@@ -46,6 +46,11 @@ class TrackingServer:
             )
         wait_until(self._answers, "the tracking server answers", 90)
 
+    @property
+    def database(self) -> Path:
+        """Its SQLite file."""
+        return self.directory / "mlflow.db"
+
     def kill(self) -> None:
         """End it with all its processes, at once."""
         if self._process is not None:

@@ -9,7 +9,12 @@ from structlog.testing import capture_logs
 
 from watcher.job import Watcher
 from watcher.retries import RetryPauses
-from watcher.versions import ModelVersion, RegistryUnreachable, VersionMissing
+from watcher.versions import (
+    ModelVersion,
+    RegistryUnreachable,
+    VersionMissing,
+    VersionPending,
+)
 
 
 def version(number: int, run_id: str = "run", stage: str = "Production") -> ModelVersion:
@@ -23,7 +28,7 @@ def version(number: int, run_id: str = "run", stage: str = "Production") -> Mode
     )
 
 
-Reply = ModelVersion | VersionMissing | RegistryUnreachable
+Reply = ModelVersion | VersionMissing | VersionPending | RegistryUnreachable
 
 
 class Setup:
@@ -154,6 +159,30 @@ async def test_another_reason_why_it_is_gone_is_told_as_well(setup: Setup) -> No
     await setup.poll()
     setup.reply = VersionMissing("there is no such model")
     assert events(await setup.poll(2)) == ["version_missing"]
+
+
+async def test_a_version_that_is_being_registered_is_told_once_and_asked_for_until_it_is_there(
+    setup: Setup,
+) -> None:
+    setup.reply = VersionPending("version 2 is still being registered")
+    logs = await setup.poll(3)
+    assert events(logs) == ["version_pending"]
+    assert (logs[0]["error"], logs[0]["serving_version"]) == (str(setup.reply), "v1")
+    assert setup.watcher.problem == "version 2 is still being registered"
+    assert (setup.followed, setup.outcome) == (0, "pending")
+
+    setup.reply = version(2)
+    assert events(await setup.poll()) == ["version_moved"]
+    assert setup.serving == version(2)
+    assert setup.watcher.problem is None
+
+
+async def test_what_is_missing_is_not_waited_for_any_more(setup: Setup) -> None:
+    setup.reply = VersionPending("version 3 is still being registered")
+    assert events(await setup.poll(2)) == ["version_pending"]
+    setup.reply = VersionMissing("nothing in Production")
+    await setup.poll()
+    assert setup.watcher.problem == "nothing in Production"
 
 
 async def test_an_outage_is_told_once_at_each_end(setup: Setup) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import os
 import signal
 import socket
@@ -259,9 +260,15 @@ class Counting:
 
     def __call__(self, connection: socket.socket) -> None:
         self.asked += 1
-        version = f'{{"name": "demo", "version": "{self.asked}"}}'
+        version = {
+            "name": "demo",
+            "version": str(self.asked),
+            "source": "s3://bucket/model",
+            "status": "READY",
+        }
         if self._answers.acquire(timeout=20):
-            http("200 OK", "application/json", f'{{"model_versions": [{version}]}}')(connection)
+            answer = json.dumps({"model_versions": [version]})
+            http("200 OK", "application/json", answer)(connection)
 
     def answer(self) -> None:
         """Answer one request."""

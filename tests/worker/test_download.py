@@ -18,7 +18,9 @@ def test_it_ends_only_when_it_has_been_heard(
         forked = processes.fork("download", f"{NAME}.download:run", output.fileno())
     forked.channel.setblocking(True)
     channel = Channel(forked.channel)
-    spec = DownloadSpec(load_uri=str(saved.saying("one")), directory=str(tmp_path / "release"))
+    spec = DownloadSpec(
+        load_uri=str(saved.saying("one")), directory=str(tmp_path / "release"), registered=False
+    )
     channel.send(Kind.START, *spec.parts())
     said = channel.receive()
     assert said is not None
