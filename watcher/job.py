@@ -125,7 +125,8 @@ class Watcher:
     def problem(self) -> str | None:
         """Why the registry named no version to load at the last poll, as far as anybody may be
         told, or None if it did."""
-        return self._unreachable or (self._unnamed and self._unnamed.public)
+        unnamed = self._unnamed.public if self._unnamed is not None else None
+        return self._unreachable or unnamed
 
     async def poll(self) -> None:
         """Ask the registry once and act on its answer."""

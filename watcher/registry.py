@@ -126,13 +126,14 @@ def _ask(uri: ModelUri, allow_local_sources: bool) -> ModelVersion:
         stage=found.current_stage,
         alias=uri.selector if uri.form is Form.ALIAS else None,
         status=str(found.status),
-        status_message=_first_line_of(found.status_message or ""),
         refusal=refusal,
+        refusal_details=_status_message(found) if found.status == _FAILED else None,
     )
 
 
-def _first_line_of(text: str) -> str | None:
-    return next(iter(text.strip().splitlines()), "")[:_LONGEST_MESSAGE] or None
+def _status_message(found: RegisteredVersion) -> str | None:
+    lines = (found.status_message or "").strip().splitlines()
+    return lines[0][:_LONGEST_MESSAGE] if lines else None
 
 
 def _tracking_uri() -> str:

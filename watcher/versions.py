@@ -38,8 +38,8 @@ class ModelVersion:
     `load_uri` names exactly this version; loading it never asks for a stage or an alias again,
     which might by then mean another version.
 
-    `refusal` says why it must not be loaded, where that is so; `status_message` is what the registry
-    says of its status, and for those who read the log.
+    `refusal` says why it must not be loaded, where that is so; `refusal_details` are the
+    registry's own words.
     """
 
     load_uri: str
@@ -50,8 +50,8 @@ class ModelVersion:
     stage: str | None = None
     alias: str | None = None
     status: str | None = None
-    status_message: str | None = None
     refusal: str | None = None
+    refusal_details: str | None = None
 
     @property
     def identity(self) -> Identity:

@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 from server import __version__
 
 Schema = dict[str, Any]
@@ -116,6 +118,16 @@ def _invocations(model: Mapping[str, Any]) -> Schema:
 
 
 def _request(model: Mapping[str, Any]) -> Schema:
+    """The schema of a request; any where the model's process has made up a signature."""
+    try:
+        schema = _request_of(model)
+        orjson.dumps(schema)
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        return {}
+    return schema
+
+
+def _request_of(model: Mapping[str, Any]) -> Schema:
     signature = model.get("signature") or {}
     inputs = json.loads(signature.get("inputs") or "[]")
     params = json.loads(signature.get("params") or "[]")

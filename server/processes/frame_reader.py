@@ -3,16 +3,24 @@
 from collections.abc import Iterator
 
 from server.worker import frames
-from server.worker.frames import Kind
+from server.worker.frames import Buffer, Kind
 
 # No answer is as large; a worker that announces more does not speak this protocol.
 _LARGEST_FRAME = 1 << 30
+# Of frames that answer nothing.
+_FEW_PARTS = 4
 
 
 class FrameReader:
-    """Puts together the frames of one worker, whichever pieces they come in."""
+    """Puts together the frames of one worker, whichever pieces they come in.
+
+    Attributes:
+        most_parts: How many parts a frame may have. One of many empty parts would be small as it
+            comes, and large once it is cut up.
+    """
 
     def __init__(self) -> None:
+        self.most_parts = _FEW_PARTS
         self._buffer = bytearray()
         self._head: tuple[Kind, int, int] | None = None
 
@@ -32,12 +40,22 @@ class FrameReader:
                 return None
             self._head = frames.decode_header(self._buffer[: frames.HEADER_SIZE])
             del self._buffer[: frames.HEADER_SIZE]
+            _, count, size = self._head
+            if size > _LARGEST_FRAME:
+                raise ValueError(f"a frame of {size} bytes")
+            if count > self.most_parts:
+                raise ValueError(f"a frame of {count} parts")
         kind, count, size = self._head
-        if size > _LARGEST_FRAME:
-            raise ValueError(f"a frame of {size} bytes")
         if len(self._buffer) < size:
             return None
-        payload = bytes(memoryview(self._buffer)[:size])
-        del self._buffer[:size]
         self._head = None
-        return kind, frames.decode_parts(count, payload)
+        return kind, frames.decode_parts(count, self._take(size))
+
+    def _take(self, size: int) -> Buffer:
+        if len(self._buffer) == size:
+            # As it mostly is: not copied, however large.
+            payload, self._buffer = self._buffer, bytearray()
+            return payload
+        taken = bytes(memoryview(self._buffer)[:size])
+        del self._buffer[:size]
+        return taken

@@ -21,6 +21,13 @@ from server.worker.frames import Kind
 
 # What a process gets to end by itself after its channel was closed; it takes 2 s itself.
 _EXIT_SECONDS = 4.0
+# How often it may say what it does; it does so a few times.
+_MOST_PHASES = 16
+_PHASES = ("load", "rehearsal")
+_LONGEST_PHASE_SECONDS = 86400.0
+# In characters. What is longer, the model's code has made so, or has written itself.
+_LONGEST_ERROR = 2000
+_LONGEST_TRACEBACK = 256 * 1024
 # What it has said before it ended is there already, unless somebody else holds its end.
 _LAST_WORDS_SECONDS = 1.0
 # Looks in a row at which one that is to become ready is found stopped: whoever traces it, as strace
@@ -81,6 +88,7 @@ class ModelProcess(asyncio.Protocol):
         self.forks: socket.socket | None = None
         self.is_template = False
         self._phase = phase
+        self._phases = 0
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[list[memoryview]] = self._loop.create_future()
         self._phase_timer: asyncio.TimerHandle | None = None
@@ -213,18 +221,36 @@ class ModelProcess(asyncio.Protocol):
 
     def _send(self, kind: Kind, parts: Sequence[bytes]) -> None:
         assert self._transport is not None
+        # What answers this has a part for each request, which has three.
+        self._frames.most_parts = max(self._frames.most_parts, len(parts))
         self._transport.write(b"".join(frames.encode(kind, parts)))
 
     def _handle(self, kind: Kind, parts: list[memoryview]) -> None:
+        if kind not in (Kind.PHASE, Kind.READY, Kind.FAILED):
+            raise ValueError(f"{kind.name} is not for it to say")
+        if self._ready.done():
+            if self._ready.exception() is None:
+                raise ValueError(f"{kind.name} after it was ready")
+            return
         if kind is Kind.PHASE:
-            self._phase = str(parts[0], "utf-8")
+            self._phases += 1
+            phase = str(parts[0], "utf-8")
+            if phase not in _PHASES or self._phases > _MOST_PHASES:
+                raise ValueError("a phase that there is not")
+            self._phase = phase
             self._limit_phase(*parts[1:])
         elif kind is Kind.READY:
             self._limit_phase()
             self._ready.set_result(parts)
-        elif kind is Kind.FAILED:
+        else:
             report = orjson.loads(parts[0])
-            self._fail(report["error"], {"exception": report["exception"]}, report.get("public"))
+            error, traceback = str(report["error"]), str(report["exception"])
+            public = report.get("public")
+            self._fail(
+                error[:_LONGEST_ERROR],
+                {"exception": traceback[-_LONGEST_TRACEBACK:]},
+                None if public is None else str(public)[:_LONGEST_ERROR],
+            )
 
     def _limit_phase(self, written: memoryview | None = None) -> None:
         """End what has begun after so many seconds, or do not any more."""
@@ -233,6 +259,8 @@ class ModelProcess(asyncio.Protocol):
             self._phase_timer = None
         if written is not None:
             seconds = float(str(written, "ascii"))
+            if not 0 < seconds <= _LONGEST_PHASE_SECONDS:
+                raise ValueError("no time that a phase may take")
             self._phase_timer = self._loop.call_later(
                 seconds, self._fail, f"requests not answered within {seconds:g} s"
             )

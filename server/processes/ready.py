@@ -5,8 +5,47 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from pydantic import TypeAdapter, ValidationError, with_config
 
 from server.errors import LoadFailed
+
+_WRONG = "the process says what none does"
+# Of what is said beside the answers; the description of a model takes kilobytes.
+_LARGEST = 16 * 1024 * 1024
+# As deep as answers of this server may put what a model has said: orjson writes 254 levels.
+_ENVELOPE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Signature:
+    """As `ModelSignature.to_dict` in mlflow/models/signature.py has it: each a JSON text."""
+
+    inputs: str | None
+    outputs: str | None
+    params: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Description:
+    """What MLflow knows of a model, see `server.worker.loading.describe`."""
+
+    run_id: str | None
+    model_id: str | None
+    model_uuid: str | None
+    mlflow_version: str | None
+    flavors: list[str]
+    signature: _Signature | None
+    from_type_hint: bool
+    example: Any
+
+
+@with_config(extra="forbid")
+@dataclass(frozen=True, slots=True)
+class _ExampleFailed:
+    """Fields of the log, see `server.worker.rehearsal.examples`."""
+
+    error: str
+    exception: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +54,7 @@ class Ready:
 
     Attributes:
         path: Where the model lies on disk.
-        model: What MLflow knows of it, see `server.worker.loading.describe`.
+        model: What MLflow knows of it; without an example that is too deep to be shown.
         rehearsed: Requests answered in the rehearsal.
         example_failed: The `error`, and the `exception` with its traceback, where the model does
             not answer its own example and may serve all the same.
@@ -43,13 +82,45 @@ class Ready:
     answers: tuple[bytes, ...]
 
     @classmethod
-    def of(cls, parts: Sequence[memoryview]) -> "Ready":
+    def of(cls, parts: Sequence[memoryview], answers: int) -> "Ready":
         """Read the parts.
+
+        Args:
+            answers: How many requests it was to answer.
 
         Raises:
             LoadFailed: they are not what a process says; a model's code may have written them.
         """
+        if parts and len(parts[0]) > _LARGEST:
+            raise LoadFailed("load", f"{_WRONG}: {len(parts[0])} bytes")
         try:
-            return cls(**orjson.loads(parts[0]), answers=tuple(map(bytes, parts[1:])))
+            told = orjson.loads(parts[0])
+            ready = _READY.validate_python({**told, "answers": [*map(bytes, parts[1:])]})
+            _DESCRIPTION.validate_python(ready.model)
+            _EXAMPLE_FAILED.validate_python(ready.example_failed)
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, problem["loc"]))
+            raise LoadFailed("load", f"{_WRONG}: {where}: {problem['msg']}") from None
         except (LookupError, TypeError, ValueError) as error:
-            raise LoadFailed("load", f"the process says what none does: {error}") from error
+            raise LoadFailed("load", f"{_WRONG}: {error}") from error
+        if len(ready.answers) != answers:
+            raise LoadFailed("rehearsal", f"{_WRONG}: {len(ready.answers)} answers to {answers}")
+        if not _can_be_shown(ready.model["example"]):
+            ready.model["example"] = None
+        return ready
+
+
+def _can_be_shown(value: Any) -> bool:
+    for _ in range(_ENVELOPE):
+        value = [value]
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return False
+    return True
+
+
+_READY = TypeAdapter(Ready)
+_DESCRIPTION = TypeAdapter(_Description)
+_EXAMPLE_FAILED: TypeAdapter[Any] = TypeAdapter(_ExampleFailed | None)

@@ -3,9 +3,14 @@
 import enum
 from collections.abc import Callable, Sequence
 
+import structlog
+
+from server.processes.answers import STATUSES, in_place_of
 from server.processes.model_process import Deadline, ModelProcess
 from server.worker import frames
 from server.worker.frames import Answer, Kind
+
+log = structlog.get_logger("server.processes.worker_process")
 
 
 class State(enum.StrEnum):
@@ -42,6 +47,7 @@ class WorkerProcess(ModelProcess):
         self._on_done = on_done
         self._on_lost = on_lost
         self._held = 0
+        self._told_of_status = False
 
     async def wait_ready(self, deadline: Deadline) -> list[memoryview]:
         said = await super().wait_ready(deadline)
@@ -62,15 +68,27 @@ class WorkerProcess(ModelProcess):
 
     def _handle(self, kind: Kind, parts: list[memoryview]) -> None:
         if kind is Kind.ANSWERS:
-            self._on_answers(self, frames.decode_answers(parts))
+            answers = frames.decode_answers(parts)
+            for index, answer in enumerate(answers):
+                if answer.status not in STATUSES:
+                    answers[index] = self._replace(answer)
+            self._on_answers(self, answers)
         elif kind is Kind.DONE:
             if self.state is State.BUSY:
                 self._held -= 1
                 if self._held == 0:
                     self.state = State.IDLE
                 self._on_done(self, not parts[0])
+            elif self.state is not State.ENDED:
+                raise ValueError("it is done with what it was not asked")
         else:
             super()._handle(kind, parts)
+
+    def _replace(self, answer: Answer) -> Answer:
+        if not self._told_of_status:
+            self._told_of_status = True
+            log.error("answer_refused", version=self.version, pid=self.pid, status=answer.status)
+        return in_place_of(answer)
 
     def _note_loss(self) -> None:
         was_serving = self.state in (State.IDLE, State.BUSY)

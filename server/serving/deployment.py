@@ -232,8 +232,8 @@ class Deployment:
 
     async def _load(self, version: ModelVersion, *, rehearse: bool) -> Release:
         if version.refusal is not None:
-            said = f": {version.status_message}" if version.status_message else ""
-            raise LoadFailed("resolve", version.refusal + said, public=version.refusal)
+            details = f": {version.refusal_details}" if version.refusal_details else ""
+            raise LoadFailed("resolve", version.refusal + details, public=version.refusal)
         try:
             directory = await asyncio.to_thread(self._scratch.new_directory, version.label)
         except OSError as error:

@@ -203,7 +203,7 @@ class Loader:
             deadline = Deadline(self._settings.load_timeout_seconds)
             path = await self._fetch(deadline)
             process.begin(self._spec(path, recorded, share=share).parts())
-            ready = Ready.of(await process.wait_ready(deadline))
+            ready = Ready.of(await process.wait_ready(deadline), answers=len(recorded))
         except BaseException:
             await _discard(process)
             raise

@@ -159,9 +159,12 @@ def test_a_registration_that_has_failed_is_told_of(
 ) -> None:
     version = http_registry.add(name, saved.saying("one"))
     set_status(tracking_server.database, name, version, "FAILED_REGISTRATION", "no quota\nat all")
-    assert refusal(name, version, allow=True) == "its registration has failed: no quota"
+    found = look_up(parse_model_uri(f"models:/{name}/{version}"), allow_local_sources=True)
+    assert found.refusal == "its registration has failed"
+    assert found.refusal_details == "no quota"
     set_status(tracking_server.database, name, version, "FAILED_REGISTRATION")
-    assert refusal(name, version) == "its registration has failed"
+    found = look_up(parse_model_uri(f"models:/{name}/{version}"))
+    assert (found.refusal, found.refusal_details) == ("its registration has failed", None)
 
 
 def test_a_registration_under_way_is_told_of(

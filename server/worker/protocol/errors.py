@@ -1,10 +1,12 @@
 """What the protocol raises, and the body that tells a client about it."""
 
 import orjson
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import ERROR_CODE_TO_HTTP_STATUS, MlflowException
 
 BAD_REQUEST = "BAD_REQUEST"
 INTERNAL_ERROR = "INTERNAL_ERROR"
+
+_STATUSES = frozenset(ERROR_CODE_TO_HTTP_STATUS.values())
 
 _LONGEST_MESSAGE = 1000
 _LONGEST_CODE = 100
@@ -59,8 +61,9 @@ def status_and_code(error: BaseException) -> tuple[int, str]:
         code = presentable(str(error.error_code), _LONGEST_CODE)
     except BaseException:  # or raise anything
         return 500, INTERNAL_ERROR
-    # Any other would tell the client that all is well, or that no body follows.
-    return (status, code) if 400 <= status <= 599 else (500, code)
+    # Any other might tell the client that all is well, or that no body follows; the gateway takes
+    # no other.
+    return (status, code) if status in _STATUSES else (500, code)
 
 
 def describe(error: BaseException, hide: str | None = None) -> str:

@@ -243,6 +243,9 @@ FRAMES = {
     "ready once more": """struct.pack("!BIQQ", 2, 1, 2, 2) + b"{}" """,
     "done without parts": """struct.pack("!BIQ", 6, 0, 0)""",
     "done before the answers": """struct.pack("!BIQQ", 6, 1, 0, 0)""",
+    "parts without end": """struct.pack("!BIQ", 5, 2**26, 0) + bytes(2**29)""",
+    "a phase": """struct.pack("!BIQQ", 1, 1, 4, 4) + b"load" """,
+    "what the gateway says": """struct.pack("!BIQ", 4, 0, 0)""",
     "no answers": """struct.pack("!BIQ", 5, 0, 0)""",
 }
 

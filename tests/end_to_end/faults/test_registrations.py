@@ -115,7 +115,8 @@ def test_a_version_whose_registration_failed_is_refused(
     set_status(tracking_server.database, NAME, version, "FAILED_REGISTRATION", "out of quota")
     mark = server.mark()
     http_registry.promote(NAME, version)
-    assert_refused(server, mark, version, "resolve", "registration has failed: out of quota")
+    assert_refused(server, mark, version, "resolve", "its registration has failed")
+    assert "out of quota" in server.find("reload_failed", since=mark)[0]["error"]
 
 
 @pytest.mark.parametrize("form", ["{path}", "file://{path}", "file://localhost{path}"])

@@ -127,7 +127,7 @@ def test_it_has_its_own_code_and_the_status_of_that(runs: Served, code: str) -> 
             raised(rest_exception("404")),
             (404, "ENDPOINT_NOT_FOUND", "404: said"),
         ),
-        (raised(OwnStatus("said", status=422)), (422, "INTERNAL_ERROR", "said")),
+        (raised(OwnStatus("said", status=503)), (503, "INTERNAL_ERROR", "said")),
         (raised(OwnCode("MINE")), (500, "MINE", "said")),
         (
             chained(MlflowException("outer", error_code=RESOURCE_CONFLICT), KeyError("inner")),
@@ -141,6 +141,7 @@ def test_it_has_its_own_code_and_the_status_of_that(runs: Served, code: str) -> 
         # MLflow's own server fails on these, or answers that all is well.
         (raised(Unfinished("said")), (500, "INTERNAL_ERROR", "said")),
         (raised(Trap("said")), (500, "INTERNAL_ERROR", "said")),
+        (raised(OwnStatus("said", status=422)), (500, "INTERNAL_ERROR", "said")),
         (raised(OwnStatus("said", status=204)), (500, "INTERNAL_ERROR", "said")),
         (raised(OwnStatus("said", status=200)), (500, "INTERNAL_ERROR", "said")),
         (raised(OwnStatus("said", status=70_000)), (500, "INTERNAL_ERROR", "said")),
