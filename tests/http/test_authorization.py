@@ -1,16 +1,15 @@
 """Who may post to /reload, where no token guards it and where one does."""
 
-import ipaddress
 import socket
 from collections.abc import AsyncIterator
 
-import psutil
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from server.http.pages import is_trusted
 from server.http.peers import parsed
 from tests.conftest import StartGateway
+from tests.support.addresses import address_of_this_machine
 from tests.support.answers import Answer
 from tests.support.gateway import Client, Gateway, connected
 
@@ -147,15 +146,6 @@ async def test_what_came_through_a_proxy_may_reload_but_not_force(
     assert "RELOAD_TOKEN" in refused.json["message"]
     assert went_on(await reload(client, headers))
     assert went_on(await reload(client, headers, "?force=false"))
-
-
-def address_of_this_machine() -> str:
-    """One by which others know it."""
-    for addresses in psutil.net_if_addrs().values():
-        for one in addresses:
-            if one.family == socket.AF_INET and not ipaddress.ip_address(one.address).is_loopback:
-                return one.address
-    pytest.skip("this machine has no address but loopback's")
 
 
 async def test_another_machine_may_reload_but_not_force(gateway: Gateway) -> None:
