@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from server.serving.crashes import MOST_CRASHES
 from tests.end_to_end.faults.models import text
 from tests.support.live import Live, serving
 from tests.support.load import load
@@ -170,6 +171,33 @@ def test_what_only_resembles_it_is_predicted(live: Live) -> None:
     answer = server.request("POST", "/invocations", body, {"Content-Type": "text/csv"})
     assert answer.status == 400
     assert server.predict(body).status == 500
+
+
+async def test_one_killer_and_one_that_hangs_do_not_bring_the_version_before_back(
+    live: Live, model: Path
+) -> None:
+    server = live.server
+    live.serve("the version before")
+    version = live.serve(model)
+    mark = server.mark()
+    # Nobody else asks: all that comes kills or hangs.
+    async with (
+        posting(server, repeated("exit again and again"), 0.01) as killed,
+        posting(server, repeated("compute again and again"), 0.01) as hung,
+        posting(server, repeated("wait again and again"), 0.01) as waited,
+    ):
+        await asyncio.sleep(4 * REQUEST_TIMEOUT)
+
+    assert len(killed) > 100
+    assert len(hung) > 100
+    assert len(waited) > 1
+    assert set(killed) == {500}
+    assert set(hung) == set(waited) == {504}
+    # More workers were lost than a version may lose without a request.
+    server.wait_for("worker_exited", since=mark, count=MOST_CRASHES)
+    assert server.find("version_given_up", mark) == []
+    answer = await asyncio.to_thread(server.predict, text("hello"))
+    assert (answer.version, answer.json) == (version, {"predictions": ["echo hello"]})
 
 
 def test_one_that_waited_for_something_else_is_asked_anew(live: Live) -> None:
