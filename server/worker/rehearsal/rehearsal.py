@@ -26,7 +26,7 @@ class Rehearsed:
         example: The model's own example, and what came of it.
         replay: What it answered to real requests.
         proof: Which requests may share a prediction.
-        sample: Content type and body of a request that it answered, if there was one.
+        sample: Content type and body of a request that it answered soon, if there was one.
     """
 
     example: Example
@@ -69,16 +69,15 @@ def rehearse(
     replayed = replay(protocol, spec.recorded, spec.rehearsal_seconds)
     limit(None)
     _judge(example, replayed, spec)
-    recorded = by_merge_key(replayed.answered)
+    recorded = by_merge_key(replayed.quick)
     proof = _proof(protocol, model, example.usable, recorded, spec)
     warm(protocol, recorded, proof.keys, spec.max_batch_rows)
-    return Rehearsed(example, replayed, proof, _sample(example, replayed, spec))
+    return Rehearsed(example, replayed, proof, _sample(example, replayed))
 
 
-def _sample(example: Example, replayed: Replay, spec: WorkerSpec) -> tuple[str, bytes] | None:
-    for recorded, answer in zip(spec.recorded, replayed.answers, strict=True):
-        if answer:
-            return str(recorded.content_type, "latin-1"), recorded.body
+def _sample(example: Example, replayed: Replay) -> tuple[str, bytes] | None:
+    if (recorded := replayed.quickest) is not None:
+        return str(recorded.content_type, "latin-1"), recorded.body
     if example.answered and example.body is not None:
         return "application/json", example.body.encode()
     return None

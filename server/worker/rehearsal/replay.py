@@ -14,6 +14,8 @@ from ..spec import RecordedRequest
 
 _DIFFERENCES_LOGGED = 3
 _ROWS_COMPARED = 100
+# What takes longer would make trying what may be merged, or warming up, take as long as it likes.
+_QUICK_SECONDS = 0.25
 # Of the answers, at most so many have another number of rows where a model answers rows.
 _ODD_SHARE = 0.2
 
@@ -27,6 +29,8 @@ class Replay:
             was not asked.
         asked: How many requests it was asked, the first ones: there was no time for others.
         answered: The requests that it answered.
+        quick: Those of them that may be asked again and again.
+        quickest: What it answered soonest; None if nothing.
         changed: How many answers differ from what was answered before.
         differences: What is worse about each request that it failed on, in words without anyone's
             data.
@@ -35,6 +39,8 @@ class Replay:
     answers: list[bytes]
     asked: int
     answered: list[Answered]
+    quick: list[Answered]
+    quickest: RecordedRequest | None
     changed: int
     differences: list[str]
 
@@ -51,12 +57,14 @@ class _Attempt(NamedTuple):
         recorded: The request, and what was answered before.
         request: The same as it was read; None if it was not answered.
         answer: The answer, empty if there is none.
+        seconds: What it took.
         problem: Why there is none.
     """
 
     recorded: RecordedRequest
     request: Request | None
     answer: bytes
+    seconds: float
     problem: str | None = None
 
 
@@ -72,6 +80,8 @@ def replay(protocol: Protocol, requests: Sequence[RecordedRequest], seconds: flo
         if attempts and time.monotonic() >= deadline:
             break
         attempts.append(_attempt(protocol, recorded))
+    answered = [a for a in attempts if a.request is not None]
+    quickest = min(answered, key=lambda attempt: attempt.seconds, default=None)
     habits = _habits(attempts)
     differences: list[str] = []
     for number, attempt in enumerate(attempts, 1):
@@ -89,13 +99,20 @@ def replay(protocol: Protocol, requests: Sequence[RecordedRequest], seconds: flo
     return Replay(
         answers=[a.answer for a in attempts] + [b""] * (len(requests) - len(attempts)),
         asked=len(attempts),
-        answered=[Answered(a.request, a.answer) for a in attempts if a.request is not None],
+        answered=_pairs(answered),
+        quick=_pairs([a for a in answered if a.seconds <= _QUICK_SECONDS]),
+        quickest=quickest.recorded if quickest is not None else None,
         changed=sum(bool(a.answer) and a.answer != a.recorded.answer for a in attempts),
         differences=differences,
     )
 
 
+def _pairs(attempts: Sequence[_Attempt]) -> list[Answered]:
+    return [Answered(a.request, a.answer) for a in attempts if a.request is not None]
+
+
 def _attempt(protocol: Protocol, recorded: RecordedRequest) -> _Attempt:
+    started = time.monotonic()
     try:
         request = protocol.parse(str(recorded.content_type, "latin-1"), recorded.body)
         answer = protocol.encode(request, protocol.predict(request))
@@ -106,8 +123,8 @@ def _attempt(protocol: Protocol, recorded: RecordedRequest) -> _Attempt:
     except EncodingError as error:
         problem = f"the answer has no form in JSON: {error}"
     else:
-        return _Attempt(recorded, request, answer)
-    return _Attempt(recorded, None, b"", problem)
+        return _Attempt(recorded, request, answer, time.monotonic() - started)
+    return _Attempt(recorded, None, b"", time.monotonic() - started, problem)
 
 
 @dataclass(slots=True)

@@ -242,6 +242,31 @@ def test_after_its_time_no_other_request_is_begun_with(odd: Path, rehearsal: Reh
         rehearsal(odd, recorded=requests, batching="off")
 
 
+def test_what_takes_long_is_asked_but_once(
+    saved: SavedModels, rehearsal: Rehearse, tmp_path: Path
+) -> None:
+    notes = tmp_path / "notes"
+    path = saved.save(
+        f"""
+        import time
+        slow = [text for text in model_input.text if text.startswith("slow")]
+        with open({str(notes)!r}, "a") as file:
+            print(*slow, sep="\\n", file=file)
+        time.sleep(0.3 * len(slow))
+        return ["fine"] * len(model_input)
+        """
+    )
+    rehearsed = rehearsal(path, recorded=texts(("slow", 4), ("good", 20)))
+    # Neither to find out what may be merged nor to warm up, here or in a worker.
+    assert notes.read_text().split("\n").count("slow 0") == 1
+    assert notes.read_text().count("slow") == 4
+    assert len(rehearsed.replay.answered) == 24
+    assert len(rehearsed.replay.quick) == 20
+    assert rehearsed.proof.formats
+    assert rehearsed.sample is not None
+    assert b"good" in rehearsed.sample[1]
+
+
 def test_one_is_asked_whatever_time_there_is(odd: Path, rehearsal: Rehearse) -> None:
     replay = rehearsal(odd, recorded=texts(("slow", 2)), batching="off", rehearsal_seconds=1e-9)
     assert replay.replay.asked == 1
