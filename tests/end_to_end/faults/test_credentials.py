@@ -13,6 +13,7 @@ from tests.end_to_end.faults.models import text
 from tests.end_to_end.faults.proxy import Proxy, http
 from tests.support.models import SavedModels
 from tests.support.server import Server
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.faults
 
@@ -37,6 +38,8 @@ _RAISES = """
         "its own": "can't connect to postgresql://svc:hunter2@db/x",
     }
     for text in model_input["text"]:
+        if text == "raise: the token":
+            raise ValueError("token " + open(os.environ["RELOAD_TOKEN_FILE"]).read())
         if text.startswith("raise: "):
             raise ValueError(answers[text.removeprefix("raise: ")])
         if text == "raise as MLflow":
@@ -55,7 +58,11 @@ def server(tmp_path_factory: pytest.TempPathFactory, saved: SavedModels) -> Iter
     """A server with a password in its environment, of a model that raises with it."""
     scratch = tmp_path_factory.mktemp("credentials")
     model = saved.save(_RAISES, preamble="import os\nos.environ.setdefault('DB_PASSWORD', '')")
-    server = Server(scratch, MODEL_URI=str(model), DB_PASSWORD=PASSWORD)
+    file = scratch / "token"
+    file.write_text(TOKEN)
+    server = Server(
+        scratch, MODEL_URI=str(model), DB_PASSWORD=PASSWORD, RELOAD_TOKEN_FILE=str(file)
+    )
     server.wait_healthy()
     yield server
     server.close()
@@ -78,27 +85,46 @@ def _post(server: Server, row: str, *, chunked: bool) -> tuple[int, dict[str, ob
     return int(status_line.split()[1]), json.loads(rest.partition(b"\r\n\r\n")[2])
 
 
+TOLD = {
+    "raise: literal": "password *** refused",
+    "raise: encoded": "can't connect to postgresql://***@db/x",
+    "raise: in a query": "can't connect to jdbc://db/x?user=svc&pw=***",
+    "raise: its own": "can't connect to postgresql://***@db/x",
+    "raise: the token": "token ***",
+    "raise as MLflow": "password *** refused",
+}
+
+
 @pytest.mark.parametrize("chunked", [False, True])
-@pytest.mark.parametrize(
-    ("row", "status", "message"),
-    [
-        ("raise: literal", 400, "password *** refused"),
-        ("raise: encoded", 400, "can't connect to postgresql://***@db/x"),
-        ("raise: in a query", 400, "can't connect to jdbc://db/x?user=svc&pw=***"),
-        ("raise: its own", 400, "can't connect to postgresql://***@db/x"),
-        ("raise as MLflow", 500, "password *** refused"),
-    ],
-)
-def test_what_a_model_raises_is_told_without_it(
-    server: Server, row: str, status: int, message: str, chunked: bool
-) -> None:
+@pytest.mark.parametrize("row", TOLD)
+def test_what_a_model_raises_is_told_without_it(server: Server, row: str, chunked: bool) -> None:
+    status, document = _post(server, row, chunked=chunked)
+    assert (status, document["message"]) == (500 if "MLflow" in row else 400, TOLD[row])
+
+
+@pytest.mark.parametrize("row", TOLD)
+def test_what_a_model_raises_is_logged_without_it(server: Server, row: str) -> None:
     mark = server.mark()
-    answered, document = _post(server, row, chunked=chunked)
-    assert (answered, document["message"]) == (status, message)
-    failed = server.wait_for("prediction_failed", since=mark)
-    assert message in failed["exception"]
-    assert_hidden("".join(server.lines))
-    assert "hunter2" not in "".join(server.lines)
+    ends = f": {TOLD[row]}"
+
+    def logged() -> bool:
+        # Ten in a second are.
+        _post(server, row, chunked=False)
+        failed = server.find("prediction_failed", mark)
+        return any(event["exception"].rstrip().endswith(ends) for event in failed)
+
+    wait_until(logged, "it is logged")
+    log = "".join(server.lines)
+    assert_hidden(log)
+    assert "hunter2" not in log
+    assert TOKEN not in log
+
+
+def test_a_token_that_has_changed_is_hidden_once_it_was_asked_for(server: Server) -> None:
+    (server.scratch / "token").write_text("another-token-4715")
+    assert server.reload(TOKEN).status == 401
+    _, document = _post(server, "raise: the token", chunked=False)
+    assert document["message"] == "token ***"
 
 
 @pytest.mark.parametrize("chunked", [False, True])
