@@ -154,6 +154,8 @@ async def start_gateway(
             name = f"{module}-{number}"
             registry.create(name)
             scratch = tmp_path_factory.mktemp("scratch")
+            # Models tell by files in the tests' own folders how far they have come.
+            settings.setdefault("sandbox_writable", (str(tmp_path_factory.getbasetemp()),))
             return await stack.enter_async_context(
                 running(environment, registry, saved, scratch, name, model, **settings)
             )

@@ -62,6 +62,8 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ("ROOT_PATH", "/models/{name}"),
         ("ROOT_PATH", "/models?a=b"),
         ("ROOT_PATH", "https://example.com/models"),
+        ("SANDBOX", "yes"),
+        ("SANDBOX_WRITABLE", "/dev/null,/there/is/no/such"),
         ("CORS_ALLOWED_ORIGINS", "app.example.com"),
         ("CORS_ALLOWED_ORIGINS", "https://app.example.com/page"),
         ("CORS_ALLOWED_ORIGINS", "https://*.example.com"),

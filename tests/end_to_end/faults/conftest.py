@@ -35,8 +35,14 @@ def start_once(
         @cache
         def start(name: str, sharing: str) -> Live:
             directory = tmp_path_factory.mktemp(name)
-            limits = {"DRAIN_TIMEOUT_SECONDS": "3", "SHARE_MODEL": sharing, **_LIMITS[name]}
-            live = serving(directory, registry, saved, f"{name}-{sharing}", **limits)
+            settings = {
+                "DRAIN_TIMEOUT_SECONDS": "3",
+                "SHARE_MODEL": sharing,
+                # Models tell by files in the tests' own folders how far they have come.
+                "SANDBOX_WRITABLE": str(tmp_path_factory.getbasetemp()),
+                **_LIMITS[name],
+            }
+            live = serving(directory, registry, saved, f"{name}-{sharing}", **settings)
             return servers.enter_context(live)
 
         yield start

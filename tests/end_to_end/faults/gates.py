@@ -24,9 +24,13 @@ class Gates:
 
     Args:
         directory: Of their files, which the model looks for.
+
+    Attributes:
+        settings: What a server of the model needs.
     """
 
     def __init__(self, directory: Path) -> None:
+        self.settings = {"SANDBOX_WRITABLE": str(directory)}
         self._directory = directory
 
     def model(self, saved: SavedModels) -> Path:

@@ -55,6 +55,7 @@ def live(
         WORKERS=str(WORKERS),
         LOAD_TIMEOUT_SECONDS=str(LOAD_TIMEOUT),
         DRAIN_TIMEOUT_SECONDS="3",
+        **gates.settings,
     ) as live:
         yield live
 

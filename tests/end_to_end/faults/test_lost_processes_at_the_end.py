@@ -30,11 +30,13 @@ def model(gates: Gates, saved: SavedModels) -> Path:
 
 
 @pytest.fixture
-def server(registry: Registry, model_name: str, model: Path, start_server: StartServer) -> Server:
+def server(
+    registry: Registry, model_name: str, model: Path, gates: Gates, start_server: StartServer
+) -> Server:
     """A server of that model with two workers."""
     registry.create(model_name)
     registry.promote(model_name, registry.add(model_name, model))
-    server = start_server(f"models:/{model_name}/Production", WORKERS="2")
+    server = start_server(f"models:/{model_name}/Production", WORKERS="2", **gates.settings)
     server.wait_healthy()
     return server
 

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,8 +14,11 @@ import psutil
 import pytest
 
 from server.worker import landlock
+from tests.conftest import StartServer
 from tests.end_to_end.faults.hostile import WAYS, call, hostile
+from tests.end_to_end.faults.models import text
 from tests.support.capabilities import OBSERVERS, without
+from tests.support.kernels import without_landlock
 from tests.support.live import Live, serving
 from tests.support.models import SavedModels
 from tests.support.registry import Registry
@@ -145,3 +150,93 @@ def test_the_same_is_possible_without_a_sandbox(
 @pytest.mark.parametrize("way", WAYS[1:])
 def test_a_model_may_use_what_is_its_own(start: Start, sharing: str, way: str) -> None:
     assert call(start(SHARE_MODEL=sharing).server, way, "use_what_is_its_own()") is None
+
+
+WRITES = """
+    import os, pathlib
+    if os.environ.get("_MLFLOW_IS_IN_SERVING_ENVIRONMENT"):
+        pathlib.Path(os.environ["ELSEWHERE"], "file").write_text("written")
+"""
+
+
+def test_a_version_that_writes_elsewhere_is_told_what_lets_it(
+    start_server: StartServer, saved: SavedModels, tmp_path: Path
+) -> None:
+    path = saved.save("return ['written'] * len(model_input)", preamble=WRITES)
+    refused = start_server(str(path), ELSEWHERE=str(tmp_path))
+    failure = refused.wait_for("reload_failed")
+    assert failure["phase"] == "load"
+    assert "PermissionError" in failure["exception"]
+    assert "SANDBOX_WRITABLE" in failure["error"]
+    assert list(tmp_path.iterdir()) == []
+
+    let = start_server(str(path), ELSEWHERE=str(tmp_path), SANDBOX_WRITABLE=str(tmp_path))
+    let.wait_healthy()
+    assert let.predict(text("hello")).json == {"predictions": ["written"]}
+    assert (tmp_path / "file").read_text() == "written"
+    says = f"Landlock ABI {landlock.abi()}: files, memory of other processes, signals"
+    assert let.info()["sandbox"].startswith(says)
+    assert let.find("model_swapped")[-1]["sandbox"] == let.info()["sandbox"]
+
+
+def test_a_model_logs_to_a_tracking_store_on_this_machine(
+    start_server: StartServer, saved: SavedModels
+) -> None:
+    predict = """
+        import mlflow
+        with mlflow.start_run() as run:
+            mlflow.log_metric("rows", len(model_input))
+        return [run.info.run_id] * len(model_input)
+    """
+    server = start_server(str(saved.save(predict, input_example=None)))
+    server.wait_healthy()
+    answer = server.predict(text("hello"))
+    assert answer.status == 200, answer.body
+    # The registry of these tests is a database in a folder of its own.
+    assert len(answer.json["predictions"][0]) == 32
+
+
+def test_what_does_not_ask_for_a_temporary_folder_gets_one(
+    start_server: StartServer, saved: SavedModels
+) -> None:
+    predict = """
+        import os, shlex
+        options = shlex.split(os.environ["JAVA_TOOL_OPTIONS"])
+        temporary = os.environ["TMPDIR"]
+        same = f"-Djava.io.tmpdir={temporary}" == options[0] and options[1:] == ["-Xmx1g"]
+        return [str(same and os.environ["NUMBA_CACHE_DIR"] == temporary)] * len(model_input)
+    """
+    server = start_server(str(saved.save(predict)), JAVA_TOOL_OPTIONS="-Xmx1g")
+    server.wait_healthy()
+    assert server.predict(text("hello")).json == {"predictions": ["True"]}
+
+
+def test_a_kernel_without_it_is_told_of(saved: SavedModels, start_server: StartServer) -> None:
+    path = str(saved.saying("one"))
+    server = without_landlock(lambda: start_server(path))
+    server.wait_healthy()
+    assert server.predict(text("hello")).json == {"predictions": ["one"]}
+    assert server.info()["sandbox"] == "none: this kernel has no Landlock"
+
+    def start_strictly() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "server"],
+            cwd=REPOSITORY,
+            env={**os.environ, "MODEL_URI": path, "SANDBOX": "required"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    ended = without_landlock(start_strictly)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("server: SANDBOX='required': this kernel has no Landlock. It takes: ")
+
+
+def test_a_kernel_that_has_all_of_it_satisfies_whoever_insists(
+    saved: SavedModels, start_server: StartServer
+) -> None:
+    server = start_server(str(saved.saying("one")), SANDBOX="required")
+    server.wait_healthy()
+    assert server.info()["sandbox"].startswith("Landlock")
