@@ -42,7 +42,7 @@ _IN_QUERY = rf"(?<=[?&])(?P<name>{_STRONG}|{_WEAK})(?P<is>=)(?P<value>{_VALUE})"
 _PACKED = r"(?:(?!%26|%3B)[^&;\s\"'<>])++"
 _IN_PACKED = rf"(?<=%3F|%26|%3B)(?P<name>{_STRONG}|{_WEAK})(?P<is>%3D)(?P<value>{_PACKED})"
 # ;AccountKey=…, and host=… password=… (libpq), also in braces (ODBC) or quotes.
-_SET = rf"{_QUOTED}|\{{[^}}\n]*+\}}|{_PLAIN_VALUE}"
+_SET = rf"{_QUOTED}|\{{[^{{}}\n]*+\}}|{_PLAIN_VALUE}"
 _IN_SETTINGS = rf"(?<![\w.-])(?P<name>{_STRONG})(?P<is>\s?=\s?)(?P<value>{_SET})"
 # "password": "…"
 _IN_JSON = rf"(?P<name>[\"']{_STRONG}\\?[\"'])(?P<is>\s?:\s?\\?)(?P<value>{_QUOTED})"

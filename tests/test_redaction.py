@@ -8,7 +8,7 @@ from urllib.parse import quote, quote_plus
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server import redaction
@@ -167,10 +167,10 @@ _MEGABYTE = 1_000_000
 
 
 def seconds(text: str) -> float:
-    """What it takes to hide the credentials in a text."""
-    began = time.perf_counter()
+    """Processor time that it takes to hide the credentials in a text."""
+    began = time.process_time()
     redact(text)
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 @pytest.mark.parametrize("piece", _PIECES)
@@ -179,10 +179,11 @@ def test_a_megabyte_takes_no_longer_than_one_does(piece: str) -> None:
     assert seconds(piece * (_MEGABYTE // len(piece))) < 5
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.sampled_from(_PIECES), min_size=1, max_size=6))
 def test_nor_do_pieces_that_alternate(pieces: list[str]) -> None:
     text = "".join(pieces)
-    assert seconds(text * (_MEGABYTE // 20 // len(text))) < 1
+    assert seconds(text * (_MEGABYTE // 4 // len(text))) < 1.5
 
 
 # Those of the server itself
