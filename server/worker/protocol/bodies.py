@@ -8,9 +8,12 @@ from typing import Any
 
 import orjson
 import pandas as pd
+import pyarrow as pa
 from mlflow.types import DataType
 from pyarrow import parquet
 
+from .costs import Budget
+from .csv_outline import most_rows
 from .errors import InvalidInput, describe
 from .memory import at_most
 from .signature import Column
@@ -22,6 +25,8 @@ PARQUET = "application/vnd.apache.parquet"
 
 _MOST_PARQUET_CELLS = 20_000_000
 _MOST_PARQUET_BYTES = 1 << 29
+# As much as that smaller than other bodies of the same cells.
+_PARQUET_PACKS = 4
 
 # What pandas reads missing values into, where numpy has none.
 _NULLABLE = {DataType.boolean: "boolean", DataType.integer: "Int32", DataType.long: "Int64"}
@@ -101,21 +106,26 @@ def _has_long_integer(body: bytes) -> bool:
     return False
 
 
-def read_csv(body: bytes, columns: Mapping[Any, Column], by_place: bool) -> pd.DataFrame:
+def read_csv(
+    body: bytes, columns: Mapping[Any, Column], budget: Budget, by_place: bool
+) -> pd.DataFrame:
     """Return the frame in a CSV body, its columns in the types of the signature's.
 
     Args:
         body: UTF-8 text, with the names of the columns in its first line.
         columns: The columns of the signature.
+        budget: How large the frame may be.
         by_place: Match them by their place rather than by their name.
 
     Raises:
-        InvalidInput: the body isn't CSV, or a column does not hold what the signature says.
+        InvalidInput: the body isn't CSV, a column does not hold what the signature says, or the
+            frame would be too large.
     """
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
         raise _not_utf8(error) from None
+    most = most_rows(text, len(body), budget)
     try:
         if by_place:
             header = pd.read_csv(StringIO(text), nrows=0).columns
@@ -129,7 +139,9 @@ def read_csv(body: bytes, columns: Mapping[Any, Column], by_place: bool) -> pd.D
             name: column for name, column in columns.items() if isinstance(column.type, DataType)
         }
         frame = pd.read_csv(
-            StringIO(text), dtype={name: _csv_dtype(column) for name, column in types.items()}
+            StringIO(text),
+            dtype={name: _csv_dtype(column) for name, column in types.items()},
+            nrows=None if most is None else most + 1,
         )
         for name in types.keys() & {*frame.columns}:
             if types[name].type is DataType.datetime:
@@ -138,6 +150,12 @@ def read_csv(body: bytes, columns: Mapping[Any, Column], by_place: bool) -> pd.D
                 frame[name] = frame[name].map(binary, na_action="ignore").astype(object)
     except Exception as error:
         raise InvalidInput(f"body is not valid CSV for this model: {describe(error)}") from error
+    # Only pandas can tell which lines are rows, and which lie within quotes.
+    if most is not None and len(frame) > most:
+        raise InvalidInput(
+            f"more than {most} rows of so many columns are too large a table for a body of "
+            f"{len(body)} bytes: send fewer rows, or fewer columns"
+        )
     return frame
 
 
@@ -157,37 +175,60 @@ def _dates(texts: "pd.Series[Any]") -> Any:
         return pd.to_datetime(pd.to_numeric(texts))
 
 
-def read_parquet(body: bytes) -> pd.DataFrame:
+def read_parquet(body: bytes, budget: Budget) -> pd.DataFrame:
     """Return the frame in a Parquet body.
+
+    Args:
+        body: The file.
+        budget: How large the frame may be.
 
     Raises:
         InvalidInput: the body isn't Parquet, or unpacks to too much.
     """
+    most = min(_MOST_PARQUET_CELLS, budget.cells(_PARQUET_PACKS * len(body)))
     try:
-        cells = _parquet_cells(body)
-        if cells <= _MOST_PARQUET_CELLS:
+        cells = _parquet_cells(body, budget)
+        if cells <= most:
             return pd.read_parquet(BytesIO(body))
     except MemoryError:
         size = f"{_MOST_PARQUET_BYTES >> 20} MiB"
         raise InvalidInput(f"Parquet body takes more than {size} to unpack: send less") from None
+    except InvalidInput:
+        raise
     except Exception as error:
         raise InvalidInput(f"body is not valid Parquet: {describe(error)}") from error
-    raise InvalidInput(f"Parquet body unpacks to {cells} cells: send less")
+    raise InvalidInput(
+        f"Parquet body unpacks to {cells} cells, and one of {len(body)} bytes may to {most}: "
+        "send fewer rows in a request"
+    )
 
 
-def _parquet_cells(body: bytes) -> int:
+def _parquet_cells(body: bytes, budget: Budget) -> int:
     """Return how many cells a Parquet body holds, having unpacked it once.
 
     What it says of its own size is the client's word, and a few hundred bytes may unpack to
     gigabytes: only a bound on memory holds, and only what stays in this thread can be so bound.
 
     Raises:
+        InvalidInput: it has too many columns.
         MemoryError: it unpacks to too much.
     """
     with at_most(_MOST_PARQUET_BYTES):
-        table = parquet.ParquetFile(BytesIO(body), pre_buffer=False).read(use_threads=False)
-        cells: int = table.num_rows * table.num_columns
-        return cells
+        file = parquet.ParquetFile(BytesIO(body), pre_buffer=False)
+        if file.metadata.num_columns > budget.columns:
+            raise budget.too_wide(file.metadata.num_columns)
+        table = file.read(use_threads=False)
+        return sum(_values(chunk) for column in table.columns for chunk in column.chunks)
+
+
+def _values(array: "pa.Array[Any]") -> int:
+    """Return how many values pandas makes of an array; those within lists and objects count."""
+    type_, within = array.type, []
+    if pa.types.is_struct(type_):
+        within = [array.field(place) for place in range(type_.num_fields)]
+    elif pa.types.is_nested(type_):
+        within = [array.values]
+    return len(array) + sum(map(_values, within))
 
 
 def _not_utf8(error: UnicodeDecodeError) -> InvalidInput:

@@ -5,11 +5,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from mlflow.environment_variables import MLFLOW_DISABLE_SCHEMA_DETAILS
+from mlflow.exceptions import MlflowException
+from mlflow.models.utils import _enforce_schema
 from mlflow.pyfunc.scoring_server import infer_and_parse_data
 from mlflow.types import DataType
 from mlflow.types.schema import TensorSpec
 
 from .columns import ColumnBuilder
+from .costs import only, shape_of, shape_of_split
 from .dataframes import FrameBuilder
 from .errors import InvalidInput, describe
 from .parsing import FORMATS, GUESSED_DATES, INPUTS, INSTANCES, SPLIT, Request
@@ -34,6 +38,8 @@ class InputBuilder:
         self._schema = schema
         self._labelled = bool(signature.labels)
         self._as_it_is = signature.from_type_hint
+        self._budget = signature.budget
+        self._names = frozenset(signature.columns) if signature.named else frozenset()
         self._frames: FrameBuilder | None = None
         self._columns: ColumnBuilder | None = None
         self._tensor: TensorSpec | None = None
@@ -54,7 +60,7 @@ class InputBuilder:
             InvalidInput, Misfit, MlflowException: the payload can't be converted.
         """
         if request.format not in FORMATS:
-            return self._of_frame(request.payload)
+            return self._of_others(request)
         if self._as_it_is:
             # The model gets this very value. One that changes its input and then fails must not
             # spoil it for the requests that were merged into this one.
@@ -64,8 +70,14 @@ class InputBuilder:
             return frame, True
         if self._tensor is not None and _is_list(request):
             return _array(request.payload, self._tensor), False
+        return self._of_any(request)
+
+    def _of_any(self, request: Request) -> tuple[Any, bool]:
+        """Return the input for a payload that may be anything."""
         if request.size > _SMALL_BODY and request.format in _TENSOR_FORMATS:
             _refuse_huge_text_arrays(request.payload)
+        if self._columns is not None or request.format not in _TENSOR_FORMATS:
+            request = self._within_budget(request)
         if self._columns is not None:
             frame = self._columns.of_json(request.format, request.payload)
             if frame is not None:
@@ -73,13 +85,50 @@ class InputBuilder:
         data = infer_and_parse_data({request.format: request.payload}, self._schema)
         if self._columns is not None and self._labelled:
             return self._columns.labelled(data), True
+        if request.size > _SMALL_BODY and self._schema is not None:
+            return self._enforced(data)
         return data, False
 
-    def _of_frame(self, payload: Any) -> tuple[Any, bool]:
+    def _enforced(self, data: Any) -> tuple[Any, bool]:
+        """Do what `_validate_prediction_input` does (mlflow/pyfunc/__init__.py), which would write
+        the whole input into the message of a refusal, unless that is to hold no details.
+
+        Raises:
+            MlflowException: the input does not fit the schema.
+        """
+        if MLFLOW_DISABLE_SCHEMA_DETAILS.get():  # type: ignore[no-untyped-call]
+            return data, False
+        try:
+            return _enforce_schema(data, self._schema), True
+        except Exception as error:
+            raise MlflowException.invalid_parameter_value(describe(error)) from error
+
+    def _of_others(self, request: Request) -> tuple[Any, bool]:
+        """Return the input for a frame that came as it is, and for an object without a format."""
         frame = None
-        if self._columns is not None and isinstance(payload, pd.DataFrame):
-            frame = self._columns.of_frame(payload)
-        return (payload, False) if frame is None else (frame, True)
+        if self._columns is not None and isinstance(request.payload, pd.DataFrame):
+            frame = self._columns.of_frame(request.payload)
+        elif self._columns is not None:
+            request = self._within_budget(request)
+        return (request.payload, False) if frame is None else (frame, True)
+
+    def _within_budget(self, request: Request) -> Request:
+        """Return the request, without columns that the signature doesn't know if it has too many.
+
+        MLflow drops these, too, but from the frame.
+
+        Raises:
+            InvalidInput: the frame would be too large all the same.
+        """
+        payload, split = request.payload, request.format == SPLIT
+        shape = shape_of_split(payload) if split else shape_of(payload)
+        if self._budget.holds(*shape, request.size):
+            return request
+        if self._names and not split:
+            payload = only(self._names, payload)
+            shape = shape_of(payload)
+        self._budget.refuse_beyond(*shape, request.size)
+        return request._replace(payload=payload)
 
     def _frame(self, request: Request) -> pd.DataFrame | None:
         """Return the frame if it can be made in one step."""

@@ -70,9 +70,9 @@ def parse(content_type: str, body: bytes, signature: InputSignature) -> Request:
     if media == JSON:
         return _parse_json(body, signature)
     if media == CSV:
-        frame = read_csv(body, signature.columns, by_place=signature.unnamed)
+        frame = read_csv(body, signature.columns, signature.budget, by_place=signature.unnamed)
         return Request("csv", frame, None, len(frame), None)
-    frame = read_parquet(body)
+    frame = read_parquet(body, signature.budget)
     return Request("parquet", frame, None, len(frame), None)
 
 

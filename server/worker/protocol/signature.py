@@ -9,6 +9,8 @@ from mlflow.pyfunc import PyFuncModel
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import TensorSpec
 
+from .costs import Budget
+
 _NUMBERS = frozenset({int, float})
 
 
@@ -42,6 +44,7 @@ class InputSignature:
             without names have them in.
         stackable: Rows are converted one by one, so that those of several requests may be
             stacked without changing what the model gets for each.
+        budget: How large a frame a request may become.
     """
 
     schema: Schema | None
@@ -51,6 +54,7 @@ class InputSignature:
     from_type_hint: bool
     scalar_columns: dict[str, Column] | None
     stackable: bool
+    budget: Budget
 
     @classmethod
     def of(cls, model: PyFuncModel) -> "InputSignature":
@@ -70,6 +74,7 @@ class InputSignature:
             from_type_hint=from_type_hint,
             scalar_columns=_scalar_columns(columns, labels),
             stackable=_stackable(schema, from_type_hint),
+            budget=Budget(columns),
         )
 
     @property
