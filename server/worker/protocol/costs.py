@@ -79,7 +79,7 @@ def shape_of(table: Any) -> tuple[int, int]:
     if isinstance(table, list):
         lists = [len(row) for row in table if isinstance(row, list)]
         keys = {*chain.from_iterable(row for row in table if isinstance(row, dict))}
-        return len(table), max(len(keys), max(lists, default=1))
+        return len(table), max(len(keys), max(lists, default=1), 1)
     return 1, 1
 
 
