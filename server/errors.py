@@ -21,6 +21,10 @@ class QueueFull(ServingError):
     """As many requests wait as may."""
 
 
+class TooMuchInFlight(ServingError):
+    """What clients have the server hold takes as much memory as it may."""
+
+
 class PredictionTimeout(ServingError):
     """A prediction took longer than one may."""
 

@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from server.origins import parse_host, parse_origin
 from server.processes.cores import available_cores
+from server.processes.memory import available_memory
 from server.worker import landlock, sandbox
 from watcher.model_uri import ModelUri, parse_model_uri
 
@@ -31,6 +32,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 MEBIBYTE = 1024 * 1024
 _MOST_WORKERS = 256
+_LEAST_IN_FLIGHT = 256 * MEBIBYTE
 REQUIRED = "required"
 
 # Segments of characters that need no quoting (RFC 3986, section 3.3), none of them dots only.
@@ -100,8 +102,19 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         64 * MEBIBYTE, ge=1, description="Largest request body, in bytes, after unpacking."
     )
+    max_bytes_in_flight: int | None = Field(
+        None,
+        ge=1,
+        description="Bytes that bodies and answers may take together, as long as this process "
+        "holds them; 503 beyond it. Default: an eighth of the memory that the machine or container "
+        "has, and at least 256 MiB and twice MAX_BODY_BYTES.",
+    )
     max_connections: int = Field(
-        10_000, ge=1, le=1_000_000, description="Open connections; one more is refused with 503."
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="Open connections; one that is idle makes room for one more, which is refused "
+        "with 503 if there is none.",
     )
     max_queue: int = Field(
         1024, ge=1, le=1_000_000, description="Requests that may wait for a worker."
@@ -247,6 +260,12 @@ class Settings(BaseSettings):
     def name(self) -> str:
         """MODEL_NAME, or what the URI suggests."""
         return self.model_name or self.uri.default_model_name
+
+    @property
+    def bytes_in_flight(self) -> int:
+        """MAX_BYTES_IN_FLIGHT, or what suits the memory that there is."""
+        share = available_memory() // 8
+        return self.max_bytes_in_flight or max(share, _LEAST_IN_FLIGHT, 2 * self.max_body_bytes)
 
     @property
     def asks_for_token(self) -> bool:

@@ -4,13 +4,15 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from server.errors import ServingError
+from server.errors import ServingError, TooMuchInFlight
 from server.http import reload, routes
+from server.http.budget import hold_answer
+from server.http.connection import Connection
 from server.http.cors import Cors
 from server.http.errors import error_response, http_exception_response, serving_error_response
 from server.http.heads import MAX_HEAD_BYTES, head_size, refuse_large_head
 from server.http.invocations import PATH, Invocations
-from server.http.keys import DEPLOYMENT, METRICS, SETTINGS, WATCHER
+from server.http.keys import DEPLOYMENT, INVOCATIONS, METRICS, SETTINGS, WATCHER
 from server.http.metrics import Metrics
 from server.http.packing import pack_large_answers
 from server.http.paths import spellings
@@ -37,6 +39,7 @@ def make_app(
     app[DEPLOYMENT] = deployment
     app[WATCHER] = watcher
     app[METRICS] = metrics
+    app[INVOCATIONS] = invocations
     for route in (web.post(PATH, invocations.handle), *routes.routes, *reload.routes):
         assert isinstance(route, web.RouteDef)
         for path in spellings(route.path, settings.root_path):
@@ -50,16 +53,24 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
     """Answer every error in JSON, and log under the request's id."""
     identifier = request_id(request)
     structlog.contextvars.bind_contextvars(request_id=identifier)
+    invocations = request.app[INVOCATIONS]
+    if request.match_info.handler != invocations.handle:
+        assert isinstance(request.protocol, Connection)
+        request.protocol.discard_body()
     try:
         if head_size(request) > MAX_HEAD_BYTES:
             response: web.StreamResponse = refuse_large_head()
             response.force_close()
         else:
             response = await handler(request)
+            hold_answer(response, invocations.budget)
     except web.HTTPException as error:
         response = http_exception_response(error, request)
     except ServingError as error:
         response = serving_error_response(error)
+        if isinstance(error, TooMuchInFlight):
+            # What is left of the body, which may be all of it, must not hold up the next request.
+            response.force_close()
     except Exception:
         log.exception("request_crashed", path=request.path)
         response = error_response(500, "internal error; the server's log says more")

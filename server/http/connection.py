@@ -1,13 +1,15 @@
 """A client's connection: aiohttp's, with limits, by public means only."""
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any, cast
 
 import structlog
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
+from server.errors import TooMuchInFlight
+from server.http.budget import Hold
+from server.http.clients import Clients, Limits
 from server.http.errors import error_response
 from server.http.heads import MAX_HEAD_BYTES, MAX_HEADERS, refuse_large_head
 from server.http.peers import client_of
@@ -16,34 +18,40 @@ from server.http.wire import written
 log = structlog.get_logger("server.http")
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits of connections.
-
-    Attributes:
-        connections: How many may be open.
-        head_seconds: What the head of a request may take to arrive, once it has begun to.
-    """
-
-    connections: int
-    head_seconds: float
-
-
 class Connection(web.RequestHandler):
     """One client's connection.
 
+    What comes while a request is under way is its body, as long as that is not whole, and is held
+    back after that: aiohttp has one request at a time. What a connection keeps before anyone has
+    read it counts as bytes in flight.
+
     Args:
         manager: The server that it came to.
-        limits: Its limits.
+        clients: What it shares with all others.
         options: aiohttp's own.
 
     Attributes:
         client: Who is at its other end, see `client_of`.
     """
 
-    __slots__ = ("_client_limits", "_deaf", "_gateway", "client")
+    __slots__ = (
+        "_arrived",
+        "_buffers",
+        "_clients",
+        "_content",
+        "_deaf",
+        "_gateway",
+        "_held_back",
+        "_last_piece",
+        "_open_transport",
+        "_stall_timer",
+        "_under_way",
+        "_unsent",
+        "_unwanted",
+        "client",
+    )
 
-    def __init__(self, manager: web.Server, limits: Limits, **options: Any) -> None:
+    def __init__(self, manager: web.Server, clients: Clients, **options: Any) -> None:
         super().__init__(
             manager,
             max_line_size=MAX_HEAD_BYTES,
@@ -54,30 +62,131 @@ class Connection(web.RequestHandler):
             **options,
         )
         self._gateway = manager
-        self._client_limits = limits
+        self._clients = clients
+        self._open_transport: asyncio.Transport | None = None
         # Whether what comes from here on is of no interest.
         self._deaf = False
         self.client = b""
+        self._under_way = False
+        # The body of the request that is under way, or whose body has not come whole yet, and how
+        # much of that nobody is going to read.
+        self._content: StreamReader | None = None
+        self._unwanted: int | None = None
+        # What came while a request was under way: answers go out in the order of the requests.
+        self._held_back = bytearray()
+        # How much has come that nobody has read, or a little more, and what that takes.
+        self._arrived = 0
+        self._buffers = Hold(clients.budget)
+        self._last_piece = 0
+        # What was to be sent when it was last looked at; looked at while that is anything.
+        self._unsent = 0
+        self._stall_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of all connections."""
+        return self._clients.limits
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has no request under way, nor an answer that is not sent."""
+        return not self._under_way and self._content is None and not self.writing_paused
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if len(self._gateway.connections) < self._client_limits.connections:
-            self.client = client_of(transport)
-            super().connection_made(transport)
+        transport = cast(asyncio.Transport, transport)
+        full = len(self._gateway.connections) >= self.limits.connections
+        if full and not self._clients.make_room():
+            self._deaf = True
+            refusal = error_response(503, "too many connections")
+            transport.write(written(refusal, close=True))
+            transport.close()
             return
-        self._deaf = True
-        refusal = error_response(503, "too many connections")
-        cast(asyncio.Transport, transport).write(written(refusal, close=True))
-        cast(asyncio.Transport, transport).close()
+        self._open_transport = transport
+        self.client = client_of(transport)
+        # Writing is paused as long as anything is left to be sent.
+        transport.set_write_buffer_limits(0)
+        super().connection_made(transport)
+        self._clients.note_idle(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._open_transport = None
+        self._stop_stall_timer()
+        self._held_back.clear()
+        self._note_arrived(0)
+        self._clients.forget(self)
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if not self._deaf:
+        if self._deaf:
+            return
+        content = self._content
+        if content is None or not data:
+            if data:
+                self._last_piece = len(data)
             super().data_received(data)
+        elif not content.is_eof():
+            self._last_piece = len(data)
+            super().data_received(data)
+            if self._unwanted is None:
+                self._note_arrived(self._arrived + len(data))
+            else:
+                self._drop(content)
+        elif self._under_way:
+            self._hold_back(data)
+        else:
+            # The rest of a body that nobody wanted has come.
+            self._content = None
+            self.data_received(data)
 
-    def request_begun(self) -> None:
+    def request_begun(self, request: web.BaseRequest) -> None:
         """Note that a request has reached its handler."""
+        self._under_way = True
+        self._content = request.content
+        self._unwanted = None
+        # Nothing is left of what came before the last piece.
+        self._note_arrived(self._last_piece)
+
+    def body_read(self, size: int) -> None:
+        """Note that so much of the body was read, and is held by who has done so."""
+        self._note_arrived(max(0, self._arrived - size))
+
+    def discard_body(self) -> None:
+        """Note that nobody is going to read the body of the request that is under way."""
+        if self._content is not None:
+            self._unwanted = 0
+            self._drop(self._content)
 
     def request_answered(self) -> None:
         """Note that its handler has returned."""
+
+    def request_written(self) -> None:
+        """Note that its answer is sent."""
+        self._under_way = False
+        self._clients.note_idle(self)
+        self._note_arrived(0)
+        if self._content is not None and self._content.is_eof():
+            self._content = None
+        else:
+            self.discard_body()
+        if self._deaf:
+            self.hang_up()
+        elif self._held_back:
+            self._take_held_back()
+
+    def hang_up(self) -> None:
+        """Close the connection, once what is being sent is sent."""
+        if self._open_transport is not None:
+            self._open_transport.close()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._open_transport is not None:
+            self._unsent = self._open_transport.get_write_buffer_size()
+            self._watch_progress()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_stall_timer()
 
     def handle_error(
         self,
@@ -105,3 +214,64 @@ class Connection(web.RequestHandler):
             response = error_response(status, "internal error; the server's log says more")
         response.force_close()
         return response
+
+    def _note_arrived(self, size: int) -> None:
+        self._arrived = size
+        self._buffers.force(size)
+
+    def _drop(self, content: StreamReader) -> None:
+        """Drop what has come of a body that nobody is going to read."""
+        # Who waits for it is woken by what comes, and must not be asked before.
+        if content.total_bytes != self._unwanted and content.exception() is None:
+            self._unwanted = content.total_bytes
+            self.body_read(len(content.read_nowait()))
+
+    def _hold_back(self, data: bytes) -> None:
+        """Keep what came behind a request until that is answered; where there is no room for it,
+        hang up then."""
+        try:
+            self._buffers.resize(self._arrived + len(data))
+        except TooMuchInFlight:
+            self._clients.ended["pipelining"] += 1
+            self._deaf = True
+            self._held_back.clear()
+            self._note_arrived(0)
+        else:
+            self._arrived += len(data)
+            self._held_back += data
+            self._pause_reading_behind()
+
+    def _take_held_back(self) -> None:
+        data = bytes(self._held_back)
+        self._held_back.clear()
+        self._note_arrived(0)
+        self._resume_reading_behind()
+        self.data_received(data)
+
+    def _pause_reading_behind(self) -> None:
+        if self._open_transport is not None:
+            self._open_transport.pause_reading()
+
+    def _resume_reading_behind(self) -> None:
+        if self._open_transport is not None:
+            self._open_transport.resume_reading()
+
+    def _watch_progress(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._stall_timer = loop.call_later(self.limits.write_seconds, self._end_if_stalled)
+
+    def _end_if_stalled(self) -> None:
+        if self._open_transport is None:
+            return
+        unsent = self._open_transport.get_write_buffer_size()
+        if unsent < self._unsent:
+            self._unsent = unsent
+            self._watch_progress()
+        else:
+            self._clients.ended["unread"] += 1
+            self._open_transport.abort()
+
+    def _stop_stall_timer(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None

@@ -14,6 +14,7 @@ from server.errors import (
     ServerStopping,
     ServingError,
     TimedOutBefore,
+    TooMuchInFlight,
     VersionNotFound,
     VersionNotReady,
     WorkerDied,
@@ -27,6 +28,7 @@ RETRY_AFTER_SECONDS = 1
 _STATUS: Mapping[type[ServingError], tuple[int, str]] = {
     NotServing: (503, "TEMPORARILY_UNAVAILABLE"),
     QueueFull: (503, "TEMPORARILY_UNAVAILABLE"),
+    TooMuchInFlight: (503, "TEMPORARILY_UNAVAILABLE"),
     PredictionTimeout: (504, "DEADLINE_EXCEEDED"),
     TimedOutBefore: (504, "DEADLINE_EXCEEDED"),
     WorkerDied: (500, "INTERNAL_ERROR"),
@@ -120,7 +122,7 @@ def http_exception_response(error: web.HTTPException, request: web.BaseRequest) 
     elif isinstance(error, web.HTTPRequestEntityTooLarge):
         message = "the body is larger than this server takes (MAX_BODY_BYTES)"
     elif isinstance(error, web.HTTPRequestTimeout):
-        message = "the body did not arrive in time"
+        message = "the body did not arrive in time, or came too slowly"
     response = error_response(error.status, message, headers=headers)
     if isinstance(error, web.HTTPRequestTimeout | web.HTTPRequestEntityTooLarge):
         # What is left of the body must not be read as the next request.

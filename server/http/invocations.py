@@ -12,17 +12,18 @@ from time import perf_counter
 from typing import NamedTuple
 
 import structlog
-from aiohttp import ClientPayloadError, hdrs, web
+from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy
 
-from server.errors import KnownRequest, NotServing, QueueFull, ServingError
+from server.errors import KnownRequest, NotServing, QueueFull, ServingError, TooMuchInFlight
+from server.http.bodies import Bodies
+from server.http.budget import UNCOUNTED, Budget, Hold, hold_answer
 from server.http.connection import Connection
 from server.http.errors import error_response, serving_error_response
 from server.http.metrics import Metrics
 from server.http.packing import LARGEST_PLAIN, may_pack, pack, wants_gzip
 from server.http.paths import spellings
 from server.http.request_ids import REQUEST_ID_HEADER, id_in, request_id
-from server.http.unpacking import codings_of, unpack
 from server.http.wire import http_date, written
 from server.redaction import redact_json
 from server.serving.calls import Answered
@@ -56,19 +57,24 @@ class Invocations:
     """Answers `/invocations`.
 
     Attributes:
+        budget: What bodies and answers may take of memory.
         paths: Where requests that need no routing are posted to.
 
     Args:
         deployment: Whose serving release is asked.
         metrics: Told of each answer.
         settings: The largest body, and how long one may take to arrive.
+        budget: See above.
     """
 
-    def __init__(self, deployment: Deployment, metrics: Metrics, settings: Settings) -> None:
+    def __init__(
+        self, deployment: Deployment, metrics: Metrics, settings: Settings, budget: Budget
+    ) -> None:
         self._deployment = deployment
         self._metrics = metrics
+        self.budget = budget
         self._max_body_bytes = settings.max_body_bytes
-        self._body_seconds = settings.request_timeout_seconds
+        self._bodies = Bodies(budget, settings.max_body_bytes, settings.request_timeout_seconds)
         self._leaves_origins = bool(settings.cors_allowed_origins)
         self.paths = frozenset(p for p in spellings(PATH, settings.root_path) if p[-1] != "/")
         self._refusals = _Refusals(metrics)
@@ -79,19 +85,22 @@ class Invocations:
 
         Raises:
             ServingError: it can't be answered as it should be.
-            HTTPException: the body can't be had, see `_body`.
+            HTTPException: the body can't be had, see `Bodies.read`.
         """
-        body = await self._body(request)
         identifier = request_id(request)
         client = request.protocol.client if isinstance(request.protocol, Connection) else b""
         try:
-            prediction = self._submit(request.headers, body, identifier, client)
+            body, hold = await self._bodies.read(request)
+            prediction = self._submit(request.headers, body, identifier, client, hold)
+            del body, hold
             answer, label = await prediction.answered
+            self._metrics.observe(answer.outcome, perf_counter() - prediction.started)
+            response = _response(answer, label)
+            hold_answer(response, self.budget)
         except ServingError as error:
             self._refusals.note(error, identifier)
             raise
-        self._metrics.observe(answer.outcome, perf_counter() - prediction.started)
-        return _response(answer, label)
+        return response
 
     def takes(self, headers: "CIMultiDictProxy[str]", size: int) -> bool:
         """Whether `submit` takes a request with such headers and a body of so many bytes."""
@@ -111,7 +120,8 @@ class Invocations:
         """
         identifier = id_in(headers)
         try:
-            return self._submit(headers, body, identifier, client)
+            hold = self.budget.hold(len(body)) if len(body) > UNCOUNTED else None
+            return self._submit(headers, body, identifier, client, hold)
         except ServingError as error:
             refused: Answered = asyncio.get_running_loop().create_future()
             # Its traceback would lead back here, to the future: a cycle for the collector, which
@@ -135,10 +145,14 @@ class Invocations:
                     answer.body,
                 )
             response = _response(answer, label)
-        elif isinstance(error, ServingError):
+            try:
+                hold_answer(response, self.budget)
+            except TooMuchInFlight as refusal:
+                error = refusal.with_traceback(None)
+        if isinstance(error, ServingError):
             self._refusals.note(error, prediction.request_id)
             response = serving_error_response(error)
-        else:
+        elif error is not None:
             log.error("request_crashed", exc_info=error, request_id=prediction.request_id)
             response = error_response(500, "internal error; the server's log says more")
         response.headers[REQUEST_ID_HEADER] = prediction.request_id
@@ -151,34 +165,20 @@ class Invocations:
         return written(response)
 
     def _submit(
-        self, headers: "CIMultiDictProxy[str]", body: bytes, identifier: str, client: bytes
+        self,
+        headers: "CIMultiDictProxy[str]",
+        body: bytes,
+        identifier: str,
+        client: bytes,
+        hold: Hold | None,
     ) -> Prediction:
         started = perf_counter()
         release = self._deployment.release
         if release is None:
             raise NotServing("no model serves yet; /health says why")
         content_type = headers.get(hdrs.CONTENT_TYPE, "").encode("utf-8", "surrogateescape")
-        answered = release.submit(content_type, identifier.encode(), body, client)
+        answered = release.submit(content_type, identifier.encode(), body, client, hold)
         return Prediction(identifier, started, answered, headers)
-
-    async def _body(self, request: web.Request) -> bytes:
-        """The whole body, unpacked.
-
-        Raises:
-            HTTPException: 413 if it is too large, 408 if it does not arrive in time, 400 if it
-                breaks off or is not packed as it says, 415 if that can't be unpacked.
-        """
-        codings = codings_of(request.headers)
-        if (request.content_length or 0) > self._max_body_bytes:
-            raise web.HTTPRequestEntityTooLarge(self._max_body_bytes)
-        try:
-            async with asyncio.timeout(self._body_seconds):
-                body = await request.read()
-        except TimeoutError:
-            raise web.HTTPRequestTimeout from None
-        except (web.RequestPayloadError, ClientPayloadError, ConnectionError) as error:
-            raise web.HTTPBadRequest(reason="the body can't be read") from error
-        return await unpack(body, codings, self._max_body_bytes)
 
 
 def _response(answer: Answer, label: str) -> web.Response:
@@ -206,7 +206,7 @@ class _Refusals:
         if isinstance(error, KnownRequest):
             # Told of where it is known.
             return
-        if not isinstance(error, QueueFull | NotServing):
+        if not isinstance(error, QueueFull | NotServing | TooMuchInFlight):
             log.warning("request_failed", error=str(error), request_id=identifier)
             return
         self._unsaid += 1

@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from server.http.invocations import Invocations
 from server.http.metrics import Metrics
 from server.serving.deployment import Deployment
 from server.settings import Settings
@@ -11,3 +12,4 @@ SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
 DEPLOYMENT: web.AppKey[Deployment] = web.AppKey("deployment", Deployment)
 WATCHER: web.AppKey[Watcher] = web.AppKey("watcher", Watcher)
 METRICS: web.AppKey[Metrics] = web.AppKey("metrics", Metrics)
+INVOCATIONS: web.AppKey[Invocations] = web.AppKey("invocations", Invocations)

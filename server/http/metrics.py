@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from server.errors import ServingError
+from server.http.clients import Clients
 from server.serving.deployment import Deployment
 from server.worker.frames import Outcome
 
@@ -28,10 +29,12 @@ class Metrics(Collector):
 
     Args:
         deployment: Whose release, workers and swaps are shown.
+        clients: What they hold is shown, and which were hung up on.
     """
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Deployment, clients: Clients) -> None:
         self._deployment = deployment
+        self._clients = clients
         self._outcomes = [0] * len(Outcome)
         self._buckets = [0] * (len(_BUCKETS) + 1)
         self._seconds = 0.0
@@ -68,7 +71,29 @@ class Metrics(Collector):
             refused.add_metric([reason], count)
         yield refused
         yield self._latency()
+        yield from self._client_families()
         yield from self._deployment_families()
+
+    def _client_families(self) -> Iterator[Metric]:
+        budget = self._clients.budget
+        yield GaugeMetricFamily(
+            "model_server_bytes_in_flight",
+            "Bytes that bodies and answers above 16 KiB take.",
+            value=budget.held,
+        )
+        yield GaugeMetricFamily(
+            "model_server_bytes_in_flight_limit",
+            "How many they may take; see MAX_BYTES_IN_FLIGHT.",
+            value=budget.limit,
+        )
+        ended = CounterMetricFamily(
+            "model_server_connections_ended",
+            "Connections that were closed before their clients did so.",
+            labels=["reason"],
+        )
+        for reason, count in self._clients.ended.items():
+            ended.add_metric([reason], count)
+        yield ended
 
     def _latency(self) -> Metric:
         buckets = []

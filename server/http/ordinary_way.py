@@ -10,7 +10,9 @@ from typing import Any
 
 from aiohttp import web
 
-from server.http.connection import Connection, Limits
+from server.errors import TooMuchInFlight
+from server.http.clients import Clients
+from server.http.connection import Connection
 
 
 class OrdinaryWay(Connection):
@@ -18,45 +20,55 @@ class OrdinaryWay(Connection):
 
     Args:
         manager: The server that it came to.
-        limits: Its limits.
+        clients: What it shares with all others.
         options: aiohttp's own.
     """
 
-    __slots__ = ("_head_timer", "_open_transport", "_within_request")
+    __slots__ = ("_head_timer",)
 
-    def __init__(self, manager: web.Server, limits: Limits, **options: Any) -> None:
-        super().__init__(manager, limits, **options)
-        self._open_transport: asyncio.BaseTransport | None = None
-        self._within_request = False
+    def __init__(self, manager: web.Server, clients: Clients, **options: Any) -> None:
+        super().__init__(manager, clients, **options)
         self._head_timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._open_transport = transport
-        super().connection_made(transport)
+    @property
+    def idle(self) -> bool:
+        # The head that has begun may be whole.
+        return self._head_timer is None and super().idle
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_head_timer()
-        self._open_transport = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        waits = not self._within_request and self._head_timer is None and not self._deaf
-        # An empty line behind a body begins no head (RFC 9112, section 2.2).
-        if waits and data.strip(b"\r\n"):
-            loop = asyncio.get_running_loop()
-            self._head_timer = loop.call_later(self._client_limits.head_seconds, self._hang_up)
+        if self._content is None and not self._deaf:
+            self._note_head(data)
         super().data_received(data)
 
-    def request_begun(self) -> None:
+    def request_begun(self, request: web.BaseRequest) -> None:
         self._stop_head_timer()
-        self._within_request = True
+        super().request_begun(request)
 
     def request_answered(self) -> None:
-        self._within_request = False
+        # By public means it can't be known when it is written.
+        self.request_written()
 
-    def _hang_up(self) -> None:
-        if self._open_transport is not None:
-            self._open_transport.close()
+    def _note_head(self, data: bytes) -> None:
+        if self._head_timer is None:
+            # An empty line behind a body begins no head (RFC 9112, section 2.2).
+            if not data.strip(b"\r\n"):
+                return
+            loop = asyncio.get_running_loop()
+            self._head_timer = loop.call_later(self.limits.head_seconds, self._give_up_head)
+        self._arrived += len(data)
+        try:
+            self._buffers.resize(self._arrived)
+        except TooMuchInFlight:
+            self._give_up_head()
+
+    def _give_up_head(self) -> None:
+        self._clients.ended["head"] += 1
+        self._deaf = True
+        self.hang_up()
 
     def _stop_head_timer(self) -> None:
         if self._head_timer is not None:

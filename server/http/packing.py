@@ -1,18 +1,23 @@
-"""Large answers are packed where the client asks for it (RFC 9110, section 12.5.3)."""
+"""Large answers are packed where the client asks for it (RFC 9110, section 12.5.3), and sent in
+pieces."""
 
 import gzip
 from collections.abc import Iterable
 
-from aiohttp import hdrs, web
+from aiohttp import Payload, hdrs, web
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.typedefs import Handler
 from multidict import CIMultiDictProxy
 
+from server.http.budget import resize_answer
 from server.http.threads import in_thread
 
 # Below this, packing takes longer than a network takes to carry what it saves.
 LARGEST_PLAIN = 16 * 1024
 # The fastest: numbers in JSON get hardly smaller by any other.
 _LEVEL = 1
+# What is given to aiohttp's writer at once; it copies that under some versions of Python.
+_PIECE = 256 * 1024
 
 
 @web.middleware
@@ -23,7 +28,25 @@ async def pack_large_answers(request: web.Request, handler: Handler) -> web.Stre
         response.headers.add(hdrs.VARY, hdrs.ACCEPT_ENCODING)
         if wants_gzip(request.headers):
             await pack(response)
+        assert isinstance(response.body, bytes)
+        response.body = _InPieces(response.body)
     return response
+
+
+class _InPieces(Payload):
+    """A body that is written in pieces."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body)
+        self._size = len(body)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return str(self._value, encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        view = memoryview(self._value)
+        for start in range(0, len(view), _PIECE):
+            await writer.write(view[start : start + _PIECE])
 
 
 def may_pack(response: web.Response) -> bool:
@@ -41,6 +64,7 @@ async def pack(response: web.Response) -> None:
     assert isinstance(response.body, bytes)
     response.body = await in_thread(gzip.compress, response.body, _LEVEL, mtime=0)
     response.headers[hdrs.CONTENT_ENCODING] = "gzip"
+    resize_answer(response)
 
 
 def wants_gzip(headers: "CIMultiDictProxy[str]") -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,9 @@ from aiohttp import __version__ as aiohttp_version
 from aiohttp.abc import AbstractAccessLogger
 
 from server.http.app import make_app
-from server.http.connection import Connection, Limits
+from server.http.budget import Budget
+from server.http.clients import Clients, Limits
+from server.http.connection import Connection
 from server.http.descriptors import open_to
 from server.http.errors import error_response
 from server.http.invocations import Invocations
@@ -40,15 +43,23 @@ class Runner(web.ServerRunner):
         settings: Limits, and whether to log each request.
         deployment: Whose serving release answers.
         watcher: Whose state is shown.
+        limits: Those of connections, where they are not what the settings make of them.
     """
 
-    def __init__(self, settings: Settings, deployment: Deployment, watcher: Watcher) -> None:
-        metrics = Metrics(deployment)
-        invocations = Invocations(deployment, metrics, settings)
+    def __init__(
+        self,
+        settings: Settings,
+        deployment: Deployment,
+        watcher: Watcher,
+        limits: Limits | None = None,
+    ) -> None:
+        clients = Clients(limits or _limits(settings), Budget(settings.bytes_in_flight))
+        metrics = Metrics(deployment, clients)
+        invocations = Invocations(deployment, metrics, settings, clients.budget)
         app = make_app(settings, deployment, watcher, metrics, invocations)
         self._app_runner = web.AppRunner(app)
-        self._clients = _Server(settings, invocations)
-        super().__init__(self._clients, shutdown_timeout=settings.drain_timeout_seconds)
+        self._connections = _Server(settings, invocations, clients)
+        super().__init__(self._connections, shutdown_timeout=settings.drain_timeout_seconds)
 
     @property
     def app(self) -> web.Application:
@@ -62,7 +73,7 @@ class Runner(web.ServerRunner):
         problem = await short_way_problem()
         if problem is not None:
             log.warning("short_way_unavailable", aiohttp_version=aiohttp_version, error=problem)
-        self._clients.begin(self._app_runner.server, short_way=problem is None)
+        self._connections.begin(self._app_runner.server, short_way=problem is None)
         await super().setup()
 
     async def cleanup(self) -> None:
@@ -79,20 +90,26 @@ class Runner(web.ServerRunner):
         left = deadline - asyncio.get_running_loop().time()
         # What has arrived is begun with before idle connections are closed.
         await asyncio.sleep(0)
-        self._clients.pre_shutdown()
+        self._connections.pre_shutdown()
         # aiohttp waits so long for the handler, and once more for the connection.
-        await self._clients.shutdown(max(left, _SHORTEST_SHUTDOWN_SECONDS) / 2)
+        await self._connections.shutdown(max(left, _SHORTEST_SHUTDOWN_SECONDS) / 2)
         await self.cleanup()
+
+
+def _limits(settings: Settings) -> Limits:
+    limits = Limits(open_to(settings.max_connections))
+    return replace(limits, head_seconds=min(limits.head_seconds, settings.request_timeout_seconds))
 
 
 class _Server(web.Server):
     """Makes the connections; `begin` gives it the application whose requests they bring."""
 
-    def __init__(self, settings: Settings, invocations: Invocations) -> None:
+    def __init__(self, settings: Settings, invocations: Invocations, clients: Clients) -> None:
         # What a client that has gone asked for is not predicted any more.
         super().__init__(self._answer, request_factory=self._request, handler_cancellation=True)
         self._settings = settings
         self._invocations = invocations
+        self._clients = clients
         self._connect: Callable[[], web.RequestHandler]
 
     def begin(self, application: web.Server, *, short_way: bool) -> None:
@@ -103,9 +120,7 @@ class _Server(web.Server):
             short_way: Whether predictions can be answered past it.
         """
         self._application = application
-        settings = self._settings
-        access_log = settings.access_log
-        limits = Limits(open_to(settings.max_connections), settings.request_timeout_seconds)
+        access_log = self._settings.access_log
         options: dict[str, Any] = {
             "loop": asyncio.get_running_loop(),
             "access_log": log if access_log else None,
@@ -119,9 +134,9 @@ class _Server(web.Server):
 
             # It writes no access log.
             invocations = None if access_log else self._invocations
-            self._connect = partial(ShortWay, self, limits, invocations, **options)
+            self._connect = partial(ShortWay, self, self._clients, invocations, **options)
         else:
-            self._connect = partial(OrdinaryWay, self, limits, **options)
+            self._connect = partial(OrdinaryWay, self, self._clients, **options)
 
     def __call__(self) -> web.RequestHandler:
         return self._connect()
@@ -132,7 +147,7 @@ class _Server(web.Server):
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
         assert isinstance(connection, Connection)
-        connection.request_begun()
+        connection.request_begun(request)
         try:
             return _expectation_failed(request) or await self._application.request_handler(request)
         finally:

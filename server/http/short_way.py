@@ -13,7 +13,11 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http import RawRequestMessage
 from multidict import CIMultiDictProxy
 
-from server.http.connection import Connection, Limits
+from server.errors import TooMuchInFlight
+from server.http.budget import Hold, resize_answer
+from server.http.clients import Clients
+from server.http.connection import Connection
+from server.http.errors import serving_error_response
 from server.http.heads import END_OF_HEAD, MAX_HEAD_BYTES, refuse_large_head
 from server.http.invocations import Prediction
 from server.http.wire import written
@@ -50,7 +54,7 @@ class ShortWay(Connection):
 
     Args:
         manager: The server that it came to.
-        limits: Its limits.
+        clients: What it shares with all others.
         predictions: Answers predictions; None to leave them to aiohttp.
         options: aiohttp's own.
     """
@@ -60,29 +64,34 @@ class ShortWay(Connection):
         "_head_bytes",
         "_head_end",
         "_head_timer",
-        "_held_back",
         "_predictions",
+        "_sending",
         "_written",
     )
 
     def __init__(
-        self, manager: web.Server, limits: Limits, predictions: Predictions | None, **options: Any
+        self, manager: web.Server, clients: Clients, predictions: Predictions | None, **options: Any
     ) -> None:
-        super().__init__(manager, limits, **options)
+        super().__init__(manager, clients, **options)
         self._predictions = predictions
         self._answering: Prediction | None = None
         # Done when an answer that takes time to write is written.
         self._written: asyncio.Future[None] | None = None
-        # What came while a prediction was under way: answers go out in the order of the requests.
-        self._held_back = bytearray()
+        # What an answer takes as long as the client has not taken it.
+        self._sending: Hold | None = None
         # Runs from the first byte of a head until the last.
         self._head_timer: asyncio.TimerHandle | None = None
         # Of a head that has arrived in part: how much, and the last of it.
         self._head_bytes = 0
         self._head_end = b""
 
+    @property
+    def idle(self) -> bool:
+        return self._answering is None and super().idle
+
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_head_timer()
+        self._sending = None
         if self._answering is not None:
             self._answering.answered.cancel()
         super().connection_lost(exc)
@@ -104,29 +113,48 @@ class ShortWay(Connection):
     def _is_sending(self) -> bool:
         return self.transport is not None and self.transport.get_write_buffer_size() > 0
 
-    def request_begun(self) -> None:
+    def resume_writing(self) -> None:
+        self._sending = None
+        super().resume_writing()
+
+    def request_begun(self, request: web.BaseRequest) -> None:
         # What came between its head and now was its body.
         self._stop_head_timer()
+        super().request_begun(request)
+
+    def log_access(
+        self, request: web.BaseRequest, response: web.StreamResponse, time: float | None
+    ) -> None:
+        super().log_access(request, response, time)
+        if isinstance(response, web.Response):
+            # aiohttp keeps it until the next request.
+            response.body = None
+            resize_answer(response)
+        if self._under_way:
+            self.request_written()
+            if self._messages:
+                # Another one stood behind it.
+                self._under_way = True
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
         if self._answering is not None:
             if data:
-                self._held_back += data
-                self._pause_reading_for_buffer()
+                self._hold_back(data)
             return
         waiter = self._waiter
         if waiter is None or waiter.done() or self._reading_paused or self._paused:
             super().data_received(data)
             if self._messages:
+                self._under_way = True
                 self._stop_head_timer()
-            elif not self._request_in_progress:
+            elif self._content is None:
                 # aiohttp is about to wait: for a new client's first request, or for the next.
                 self._note_head(data)
             return
         if self._head_bytes + len(data) > MAX_HEAD_BYTES and not self._head_ends_in(data):
-            self._refuse_head()
+            self._refuse_head(refuse_large_head())
             return
         # Not told of what comes, aiohttp's own loop sleeps on.
         self._waiter = None
@@ -139,6 +167,7 @@ class ShortWay(Connection):
             return
         self._stop_head_timer()
         if self._predictions is None or not self._predict(self._predictions):
+            self._under_way = True
             waiter.set_result(None)
 
     def _predict(self, predictions: Predictions) -> bool:
@@ -185,12 +214,14 @@ class ShortWay(Connection):
         if self.transport is None:
             return
         self.transport.write(answer)
+        if self._paused:
+            self._sending = self._clients.budget.keep(self.transport.get_write_buffer_size())
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        if self._held_back:
-            data = bytes(self._held_back)
-            self._held_back.clear()
-            self._resume_reading_for_buffer()
-            self.data_received(data)
+        self._clients.note_idle(self)
+        if self._deaf:
+            self.hang_up()
+        elif self._held_back:
+            self._take_held_back()
 
     def _write_late(self, answer: bytes) -> None:
         assert self._written is not None
@@ -211,14 +242,21 @@ class ShortWay(Connection):
         self._head_bytes += len(data)
         self._head_end = (self._head_end + data[-3:])[-3:]
         if self._head_timer is None:
-            seconds = self._client_limits.head_seconds
-            self._head_timer = self._loop.call_later(seconds, self.force_close)
+            self._head_timer = self._loop.call_later(self.limits.head_seconds, self._give_up_head)
+        try:
+            self._buffers.resize(self._head_bytes)
+        except TooMuchInFlight as error:
+            self._refuse_head(serving_error_response(error))
 
-    def _refuse_head(self) -> None:
+    def _give_up_head(self) -> None:
+        self._clients.ended["head"] += 1
+        self.force_close()
+
+    def _refuse_head(self, refusal: web.Response) -> None:
         self._stop_head_timer()
         self._deaf = True
         if self.transport is not None:
-            self.transport.write(written(refuse_large_head(), close=True))
+            self.transport.write(written(refusal, close=True))
             self.transport.write_eof()
         self._head_timer = self._loop.call_later(_LINGERING_SECONDS, self.force_close)
 
@@ -228,6 +266,13 @@ class ShortWay(Connection):
             self._head_timer = None
             self._head_bytes = 0
             self._head_end = b""
+            self._note_arrived(0)
+
+    def _pause_reading_behind(self) -> None:
+        self._pause_reading_for_buffer()
+
+    def _resume_reading_behind(self) -> None:
+        self._resume_reading_for_buffer()
 
     def _process_keepalive(self) -> None:
         if self._answering is not None:

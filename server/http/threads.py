@@ -11,7 +11,9 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_pool = ThreadPoolExecutor(2, thread_name_prefix="packing")
+THREADS = 2
+
+_pool = ThreadPoolExecutor(THREADS, thread_name_prefix="packing")
 
 
 def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "asyncio.Future[T]":

@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping
 from aiohttp import StreamReader, web
 from multidict import CIMultiDictProxy
 
-from server.http.connection import Connection, Limits
+from server.http.budget import Budget
+from server.http.clients import Clients, Limits
+from server.http.connection import Connection
 from server.http.invocations import PATH, Prediction
 from server.worker.frames import Answer, Outcome
 
@@ -28,7 +30,6 @@ _HANDLER_PARTS = (
     "_pause_reading_for_buffer",
     "_paused",
     "_reading_paused",
-    "_request_in_progress",
     "_resume_reading_for_buffer",
     "_waiter",
     "force_close",
@@ -40,6 +41,9 @@ _OVERRIDDEN: Mapping[str, tuple[str, ...]] = {
     "connection_made": ("self", "transport"),
     "data_received": ("self", "data"),
     "handle_error": ("self", "request", "status", "exc", "message"),
+    "log_access": ("self", "request", "response", "time"),
+    "pause_writing": ("self",),
+    "resume_writing": ("self",),
     "shutdown": ("self", "timeout"),
 }
 _MESSAGE_PARTS = ("headers", "method", "path", "should_close", "upgrade", "version")
@@ -118,11 +122,11 @@ async def _converse(short_way: Callable[..., Connection]) -> str | None:
     loop = asyncio.get_running_loop()
     echo = _Echo()
     server = web.Server(_answer_ordinary)
-    limits = Limits(connections=1, head_seconds=_SECONDS)
+    clients = Clients(Limits(connections=1, head_seconds=_SECONDS), Budget(0))
     ours, theirs = socket.socketpair()
     async with asyncio.timeout(_SECONDS):
         await loop.connect_accepted_socket(
-            lambda: short_way(server, limits, echo, loop=loop, access_log=None), ours
+            lambda: short_way(server, clients, echo, loop=loop, access_log=None), ours
         )
         reader, writer = await asyncio.open_connection(sock=theirs)
         try:

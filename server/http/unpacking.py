@@ -3,19 +3,24 @@
 aiohttp unpacks as well, but takes a stream that was cut off for a whole one.
 """
 
+import asyncio
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from io import BytesIO
 from typing import Any, Protocol
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy
 
-from server.http.threads import in_thread
+from server.http.budget import Hold
+from server.http.threads import THREADS, in_thread
 
 # What is handed to a decoder at once; it copies what stands behind the end of a member.
 _PIECE = 64 * 1024
+# How much is unpacked before it is looked whether there is room for more.
+_STEP = 1024 * 1024
 # Log rotation and the like write some members behind each other, nobody writes thousands.
 _MOST_MEMBERS = 1024
 _MOST_CODINGS = 4
@@ -25,10 +30,13 @@ _DAMAGED_ZSTD = "is damaged, or has a window above 8 MiB"
 
 
 class _Decoder(Protocol):
-    """What `zlib` and the modules after its pattern have."""
+    """What `lzma` and the modules after its pattern have."""
 
     @property
     def eof(self) -> bool: ...
+
+    @property
+    def needs_input(self) -> bool: ...
 
     @property
     def unused_data(self) -> bytes: ...
@@ -53,8 +61,34 @@ class _Coding:
     damaged: str = "is damaged"
 
 
+class _ZlibDecoder:
+    """zlib's decoder in that pattern."""
+
+    def __init__(self, wbits: int) -> None:
+        self._decoder = zlib.decompressobj(wbits)
+        self._limited = False
+
+    @property
+    def eof(self) -> bool:
+        return self._decoder.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not (self._limited or self._decoder.unconsumed_tail)
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._decoder.unused_data
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        unpacked = self._decoder.decompress(self._decoder.unconsumed_tail + data, max_length)
+        # More may be in its window, all input taken.
+        self._limited = len(unpacked) == max_length
+        return unpacked
+
+
 def _gzip(_beginning: bytes) -> _Decoder:
-    return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    return _ZlibDecoder(16 + zlib.MAX_WBITS)
 
 
 def _deflate(beginning: bytes) -> _Decoder:
@@ -62,7 +96,7 @@ def _deflate(beginning: bytes) -> _Decoder:
     see the note in RFC 9110, section 8.4.1.2)."""
     head = int.from_bytes(beginning[:2], "big")
     is_zlib = head >> 8 & 0xF == zlib.DEFLATED and head % 31 == 0
-    return zlib.decompressobj(wbits=zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
+    return _ZlibDecoder(zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
 
 
 def _zstd() -> dict[str, _Coding]:
@@ -101,19 +135,26 @@ def _first_of(*modules: str) -> Any:
 
 
 class _BrotliDecoder:
-    """brotli's decoder in the pattern of `zlib`; it raises where something follows its end."""
+    """brotli's decoder in that pattern; it raises where something follows its end."""
 
     unused_data = b""
 
     def __init__(self, module: Any) -> None:
         self._decoder = module.Decompressor()
+        self._gave = False
 
     @property
     def eof(self) -> bool:
         return bool(self._decoder.is_finished())
 
+    @property
+    def needs_input(self) -> bool:
+        # It takes more although it has not given all, too.
+        return not self._gave and bool(self._decoder.can_accept_more_data())
+
     def decompress(self, data: bytes, max_length: int, /) -> bytes:
         unpacked: bytes = self._decoder.process(data, output_buffer_limit=max_length)
+        self._gave = bool(unpacked)
         return unpacked
 
 
@@ -146,40 +187,77 @@ def codings_of(headers: "CIMultiDictProxy[str]") -> Sequence[str]:
     return names
 
 
-async def unpack(body: bytes, codings: Sequence[str], limit: int) -> bytes:
-    """Unpack a body, off the event loop.
+class Unpacker:
+    """Unpacks bodies, off the event loop.
 
     Args:
-        body: As it was sent.
-        codings: What `codings_of` returned.
-        limit: Most bytes that it may have unpacked, at each step.
-
-    Raises:
-        HTTPRequestEntityTooLarge: it would have more.
-        HTTPBadRequest: it is damaged, cut off, or goes on after its end.
+        largest: Most bytes that one may have unpacked, at each step.
     """
-    for name in reversed(codings):
-        try:
-            body = await in_thread(_unpack, _CODINGS[name], body, limit)
-        except _Damaged as error:
-            raise web.HTTPBadRequest(
-                reason=f"the body is not what Content-Encoding says: the {name} stream {error}"
-            ) from None
-        if len(body) > limit:
-            raise web.HTTPRequestEntityTooLarge(limit)
-    return body
+
+    def __init__(self, largest: int) -> None:
+        self._largest = largest
+        # Decoders take megabytes, too: there are no more than can be used at once.
+        self._turn = asyncio.Semaphore(THREADS)
+
+    async def unpack(self, body: bytes, codings: Sequence[str], hold: Hold) -> bytes:
+        """Unpack a body.
+
+        Args:
+            body: As it was sent.
+            codings: What `codings_of` returned.
+            hold: What it takes of memory; grows as it is unpacked.
+
+        Raises:
+            TooMuchInFlight: there is no room for more of it.
+            HTTPRequestEntityTooLarge: it would have too many bytes.
+            HTTPBadRequest: it is damaged, cut off, or goes on after its end.
+        """
+        async with self._turn:
+            for name in reversed(codings):
+                try:
+                    body = await self._unpack(_CODINGS[name], body, hold)
+                except _Damaged as error:
+                    reason = (
+                        f"the body is not what Content-Encoding says: the {name} stream {error}"
+                    )
+                    raise web.HTTPBadRequest(reason=reason) from None
+                hold.resize(len(body))
+        return body
+
+    async def _unpack(self, coding: _Coding, packed: bytes, hold: Hold) -> bytes:
+        pieces = _unpacked(coding, packed)
+        body = BytesIO()
+        more = True
+        while more:
+            more = await in_thread(_write_some, pieces, body)
+            if body.tell() > self._largest:
+                raise web.HTTPRequestEntityTooLarge(self._largest)
+            hold.resize(len(packed) + body.tell())
+        return body.getvalue()
 
 
 class _Damaged(Exception):
     """A stream is not in order; the message says how."""
 
 
-def _unpack(coding: _Coding, packed: bytes, limit: int) -> bytes:
-    """Unpack one coding; of what is over the limit, only so much that it shows."""
+def _write_some(pieces: Iterator[bytes], body: BytesIO) -> bool:
+    """Write the next pieces, and return whether there may be more."""
+    end = body.tell() + _STEP
+    for piece in pieces:
+        body.write(piece)
+        if body.tell() >= end:
+            return True
+    return False
+
+
+def _unpacked(coding: _Coding, packed: bytes) -> Iterator[bytes]:
+    """What comes of one coding, in pieces of at most `_STEP` bytes.
+
+    Raises:
+        _Damaged: the stream is not in order.
+    """
     decoder = coding.begin(packed)
     members = 1
-    parts: list[bytes] = []
-    size = 0
     try:
         for place in range(0, len(packed), _PIECE):
             piece = packed[place : place + _PIECE]
@@ -189,16 +267,14 @@ def _unpack(coding: _Coding, packed: bytes, limit: int) -> bytes:
                     if members > coding.members:
                         raise _Damaged("goes on after its end")
                     decoder = coding.begin(piece)
-                parts.append(decoder.decompress(piece, limit + 1 - size))
-                size += len(parts[-1])
-                if size > limit:
-                    return b"".join(parts)
+                yield decoder.decompress(piece, _STEP)
+                while not (decoder.eof or decoder.needs_input):
+                    yield decoder.decompress(b"", _STEP)
                 piece = decoder.unused_data
     except coding.error:
         raise _Damaged(coding.damaged) from None
     if not decoder.eof:
         raise _Damaged("ends too early")
-    return b"".join(parts)
 
 
 def _unsupported(reason: str) -> web.HTTPUnsupportedMediaType:

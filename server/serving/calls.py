@@ -19,9 +19,19 @@ class Call:
         client: Who sent it, see `server.http.peers.client_of`.
         alone: Whether it must be predicted by itself, as its worker died or hung before.
         due: Loop time until which a worker must have taken it.
+        hold: Kept for as long as the call is: what its body takes of memory is given back with it.
     """
 
-    __slots__ = ("alone", "answer", "body", "client", "content_type", "due", "request_id")
+    __slots__ = (
+        "alone",
+        "answer",
+        "body",
+        "client",
+        "content_type",
+        "due",
+        "hold",
+        "request_id",
+    )
 
     def __init__(
         self,
@@ -31,6 +41,7 @@ class Call:
         due: float,
         answer: Answered,
         client: bytes,
+        hold: object = None,
     ) -> None:
         self.content_type = content_type
         self.request_id = request_id
@@ -38,6 +49,7 @@ class Call:
         self.due = due
         self.answer = answer
         self.client = client
+        self.hold = hold
         self.alone = False
 
 

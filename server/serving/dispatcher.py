@@ -128,9 +128,17 @@ class Dispatcher:
         await self._retrials.stop()
 
     def submit(
-        self, content_type: bytes, request_id: bytes, body: bytes, client: bytes
+        self,
+        content_type: bytes,
+        request_id: bytes,
+        body: bytes,
+        client: bytes = b"",
+        hold: object = None,
     ) -> Answered:
         """Queue a request; the future brings the worker's answer or a `ServingError`.
+
+        Args:
+            hold: Kept for as long as the request is.
 
         Raises:
             QueueFull: as many requests wait as may.
@@ -142,7 +150,8 @@ class Dispatcher:
         if len(self._queue) >= self._settings.max_queue + len(self._idle):
             raise QueueFull(f"{len(self._queue)} requests are waiting")
         due = self._loop.time() + self._settings.request_timeout_seconds
-        call = Call(content_type, request_id, body, due, self._loop.create_future(), client)
+        answer: Answered = self._loop.create_future()
+        call = Call(content_type, request_id, body, due, answer, client, hold)
         if self._known_lengths and len(body) in self._known_lengths:
             self.empty.clear()
             self._retrials.screen(call, self.adopt)

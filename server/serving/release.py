@@ -145,18 +145,24 @@ class Release:
         return self._dispatcher.waiting
 
     def submit(
-        self, content_type: bytes, request_id: bytes, body: bytes, client: bytes = b""
+        self,
+        content_type: bytes,
+        request_id: bytes,
+        body: bytes,
+        client: bytes = b"",
+        hold: object = None,
     ) -> Answered:
         """Queue a request; the future brings the worker's answer or a `ServingError`.
 
         Args:
             client: Who sent it, see `server.http.peers.client_of`.
+            hold: Kept for as long as the request is.
 
         Raises:
             QueueFull: as many requests wait as may.
             NotServing: the release was stopped.
         """
-        return self._dispatcher.submit(content_type, request_id, body, client)
+        return self._dispatcher.submit(content_type, request_id, body, client, hold)
 
     def hand_over(self, other: "Release") -> None:
         """Have another release answer what waits here and no worker has taken."""

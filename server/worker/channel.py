@@ -9,6 +9,8 @@ from .frames import Answer, Buffer, Kind
 _READ_BUFFER = 256 * 1024
 # Below this, joining parts costs less than the kernel's work on many small ones.
 _JOIN_BELOW = 64 * 1024
+# The gateway keeps a frame until it is whole, and can't refuse a part of it.
+_FRAME_BYTES = 1024 * 1024
 
 
 class Channel:
@@ -47,12 +49,20 @@ class Channel:
         self._write(frames.encode(kind, parts))
 
     def send_answers(self, answers: Iterable[Answer]) -> None:
-        """Write one ANSWERS frame.
+        """Write ANSWERS frames: small answers together, large ones each by itself.
 
         Raises:
             OSError: the gateway has closed its end.
         """
-        self._write(frames.encode_answers(answers))
+        together: list[Answer] = []
+        size = 0
+        for answer in answers:
+            size += len(answer.body)
+            if together and size > _FRAME_BYTES:
+                self._write(frames.encode_answers(together))
+                together, size = [], len(answer.body)
+            together.append(answer)
+        self._write(frames.encode_answers(together))
 
     def _write(self, buffers: list[Buffer]) -> None:
         if sum(map(len, buffers)) < _JOIN_BELOW:

@@ -250,24 +250,29 @@ async def test_what_is_not_http_is_refused_in_json(raw: RawClient, request_head:
     assert await raw.closed()
 
 
-async def test_more_connections_than_allowed_are_refused_in_json(client: Client) -> None:
+async def test_more_requests_than_connections_allowed_are_refused_in_json(client: Client) -> None:
     async with AsyncExitStack() as stack:
 
-        async def connect() -> RawClient:
-            return await stack.enter_async_context(await RawClient.open(client.port))
+        async def connect(first: bytes = b"") -> RawClient:
+            return await stack.enter_async_context(await RawClient.open(client.port, first))
 
-        raws = [await connect() for _ in range(49)]
+        raws = [await connect() for _ in range(50)]
         for raw in raws:
-            await raw.post(GOOD)
-        assert 200 in [(await raw.answer())[0] for raw in raws]
-        extra = [await connect() for _ in range(5)]
-        for answer in [await raw.answer() for raw in extra[-3:]]:
-            assert_refused(answer, 503)
+            # Its body is not whole: none of these is idle.
+            await raw.post(GOOD[:-1], length=len(GOOD))
 
-    async def healthy() -> bool:
-        return (await client.get("/health")).status == 200
+        async def one_more() -> tuple[int, bytes]:
+            raw = await connect(b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n")
+            return await raw.answer()
 
-    await eventually(healthy, "there is room again")
+        async def refused() -> bool:
+            return (await one_more())[0] != 200
+
+        await eventually(refused, "all are under way")
+        assert_refused(await one_more(), 503)
+        for raw in raws:
+            await raw.send(GOOD[-1:])
+        assert {(await raw.answer())[0] for raw in raws} == {200}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from server.errors import NotServing
+from server.http.budget import Budget
+from server.http.clients import Clients, Limits
 from server.http.invocations import Invocations
 from server.http.metrics import Metrics
 from server.processes.cores import thread_variables
@@ -45,7 +47,9 @@ async def test_a_refusal_leaves_nothing_for_the_garbage_collector(
     deployment = Deployment(
         settings, look_up, Environment(1, ()), scratch, RetryPauses(1.0), thread_variables(1)
     )
-    invocations = Invocations(deployment, Metrics(deployment), settings)
+    budget = Budget(settings.bytes_in_flight)
+    metrics = Metrics(deployment, Clients(Limits(connections=1), budget))
+    invocations = Invocations(deployment, metrics, settings, budget)
     headers = CIMultiDictProxy(CIMultiDict({"Content-Type": "application/json"}))
 
     late: list[bytes] = []
