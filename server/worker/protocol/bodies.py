@@ -172,7 +172,7 @@ def _dates(texts: "pd.Series[Any]") -> Any:
         return dates(texts, guess=True)
     except ValueError:
         # Nanoseconds, which JSON has as numbers.
-        return pd.to_datetime(pd.to_numeric(texts))
+        return pd.to_datetime(pd.to_numeric(texts), cache=False)
 
 
 def read_parquet(body: bytes, budget: Budget) -> pd.DataFrame:

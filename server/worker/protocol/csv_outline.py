@@ -12,6 +12,8 @@ from .errors import InvalidInput
 
 # Up to here names may repeat: pandas is through with them in less than a tenth of a second.
 _MOST_REPEATED = 2000
+# Where these may be levels: pandas sorts them by a hash for which many numbers can be alike.
+_SMALL_BODY = 100_000
 
 # As pandas reads them: quotes within a field stand for themselves, and blank lines are skipped.
 _BLANK = re.compile(r"\ufeff?(?:[ \t]*+[\r\n])*+")
@@ -31,13 +33,13 @@ def most_rows(text: str, size: int, budget: Budget) -> int | None:
     """
     # A line for each row at least, and a comma between two columns.
     lines, width = text.count("\n") + text.count("\r") + 1, text.count(",") + 1
-    if width <= _MOST_REPEATED and budget.holds(lines, width, size):
+    if size <= _SMALL_BODY and width <= _MOST_REPEATED and budget.holds(lines, width, size):
         return None
-    width = _width(text, budget)
+    width = _width(text, size, budget)
     return None if budget.holds(lines, width, size) else budget.cells(size) // width
 
 
-def _width(text: str, budget: Budget) -> int:
+def _width(text: str, size: int, budget: Budget) -> int:
     names, end = _fields(text, 0, budget.columns)
     first, _ = _fields(text, end, budget.columns)
     if max(len(names), len(first)) > budget.columns:
@@ -46,7 +48,7 @@ def _width(text: str, budget: Budget) -> int:
         raise InvalidInput(
             f"of {len(names)} columns some have the same name, or none: give each a name of its own"
         )
-    if len(first) - len(names) > MOST_LEVELS:
+    if len(first) - len(names) > (MOST_LEVELS if size <= _SMALL_BODY else 1):
         raise InvalidInput(f"the first row has {len(first)} values for {len(names)} columns")
     return max(len(names), len(first))
 

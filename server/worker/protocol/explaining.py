@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -54,21 +55,24 @@ _TYPES = {
 
 
 def _columns(request: Request, names: tuple[str, ...]) -> Iterator[tuple[Any, Sequence[Any]]]:
-    """Yield each column with its values, of any shape of table that has some."""
+    """Yield the columns of these names with their values, of any shape of table that has some."""
     payload = request.payload
     if request.format == SPLIT and isinstance(payload, dict):
         rows, columns = payload.get("data"), payload.get("columns")
         if isinstance(rows, list) and isinstance(columns, list):
             for place, name in enumerate(columns):
-                yield (
-                    name,
-                    [row[place] for row in rows if isinstance(row, list) and place < len(row)],
-                )
+                if isinstance(name, str) and name in names:
+                    yield (
+                        name,
+                        [row[place] for row in rows if isinstance(row, list) and place < len(row)],
+                    )
     elif isinstance(payload, dict):
         for name, values in payload.items():
             yield name, values if isinstance(values, list) else [values]
     elif isinstance(payload, list) and any(isinstance(row, dict) for row in payload):
-        for name in names:
+        # A column that no row has is not looked for in each.
+        present = {*chain.from_iterable(row for row in payload if isinstance(row, dict))}
+        for name in filter(present.__contains__, names):
             yield name, [row[name] for row in payload if isinstance(row, dict) and name in row]
     elif isinstance(payload, list) and len(names) == 1:
         yield names[0], payload

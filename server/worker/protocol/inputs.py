@@ -1,6 +1,7 @@
 """From a `Request` to what the model is called with."""
 
 import copy
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ _TENSOR_FORMATS = frozenset({INSTANCES, INPUTS})
 # An array of text made of a body this small takes some tens of megabytes at most.
 _SMALL_BODY = 10_000
 _MOST_ARRAY_BYTES = 1 << 30
+_ARRAY_BYTES_ANYWAY = 1 << 28
+_ARRAY_BYTES_PER_BYTE = 16
 _BYTES_PER_CHARACTER = 4
 
 
@@ -75,7 +78,7 @@ class InputBuilder:
     def _of_any(self, request: Request) -> tuple[Any, bool]:
         """Return the input for a payload that may be anything."""
         if request.size > _SMALL_BODY and request.format in _TENSOR_FORMATS:
-            _refuse_huge_text_arrays(request.payload)
+            _refuse_huge_text_arrays(request.payload, request.size)
         if self._columns is not None or request.format not in _TENSOR_FORMATS:
             request = self._within_budget(request)
         if self._columns is not None:
@@ -157,18 +160,28 @@ def _array(payload: Any, tensor: TensorSpec) -> Any:
         raise InvalidInput(f"input should be {tensor}: {describe(error)}") from error
 
 
-def _refuse_huge_text_arrays(payload: Any) -> None:
-    """Refuse what would take far more memory than the body has bytes.
+def _refuse_huge_text_arrays(payload: Any, size: int) -> None:
+    """Refuse what would take far more memory than the body, of `size` bytes, does.
 
-    MLflow makes numpy arrays of text, in which every cell has room for the longest.
+    MLflow makes numpy arrays of text, in which every cell has room for the longest. Under a column
+    of strings these are the texts of objects, too.
     """
-    for array in payload.values() if isinstance(payload, dict) else [payload]:
+    most = min(_MOST_ARRAY_BYTES, _ARRAY_BYTES_ANYWAY + _ARRAY_BYTES_PER_BYTE * size)
+    arrays = payload.values() if isinstance(payload, dict) else [_cells_of_records(payload)]
+    for array in arrays:
         cells, longest = _cells_and_longest_text(array)
-        if cells * longest * _BYTES_PER_CHARACTER > _MOST_ARRAY_BYTES:
+        if cells * longest * _BYTES_PER_CHARACTER > most:
             raise InvalidInput(
                 f"an array of {cells} texts, each with room for the longest of {longest} "
                 f"characters, is too large: send fewer, or send them as '{SPLIT}'"
             )
+
+
+def _cells_of_records(rows: Any) -> Any:
+    """Return the cells of rows that are objects; of others, the rows."""
+    if isinstance(rows, list) and rows and isinstance(rows[0], dict):
+        return [cell for row in rows if isinstance(row, dict) for cell in row.values()]
+    return rows
 
 
 def _cells_and_longest_text(array: Any) -> tuple[int, int]:
@@ -178,9 +191,23 @@ def _cells_and_longest_text(array: Any) -> tuple[int, int]:
         value = rest.pop()
         if isinstance(value, list):
             rest.extend(value)
-        elif isinstance(value, dict):
-            rest.extend(value.values())
         else:
             cells += 1
-            longest = max(longest, len(value) if isinstance(value, str) else 0)
+            longest = max(longest, _length_as_text(value))
     return cells, longest
+
+
+def _length_as_text(value: Any) -> int:
+    """Return roughly how many characters the text of a JSON value has that isn't a list."""
+    if isinstance(value, str):
+        return len(value)
+    length = 0
+    rest: list[Any] = [value] if isinstance(value, dict) else []
+    while rest:
+        item = rest.pop()
+        if isinstance(item, dict):
+            rest.extend(chain.from_iterable(item.items()))
+        elif isinstance(item, list):
+            rest.extend(item)
+        length += len(item) if isinstance(item, str) else 2
+    return length

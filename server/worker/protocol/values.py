@@ -26,8 +26,13 @@ TEXT: Any = pd.Series(["text"]).dtype
 
 _NULLS = frozenset({type(None), float})
 _DATES = frozenset({str, *_NULLS})
+_NUMBERS = frozenset({int, *_NULLS})
 _INTEGERS = frozenset({DataType.integer, DataType.long})
 
+
+# dateutil, which pandas asks last, takes time that grows with the square of a text's length.
+_LONGEST_DATE = 100
+_LONGEST_INTEGER = 64
 
 _WHOLE = "whole numbers of up to 2**53"
 
@@ -58,9 +63,11 @@ def own_array(column: Column, values: Sequence[Any], guess: bool = False) -> Any
         return None
     types = frozenset(map(type, values))
     if column.type is DataType.datetime:
-        # Numbers are left to MLflow, which takes integers as nanoseconds in every format.
-        strings = str in types or types == {type(None)}
-        return _told(dates, values, guess=guess) if strings and types <= _DATES else None
+        _told(_refuse_long, values)
+        if types <= _DATES and (str in types or types == {type(None)}):
+            return _told(dates, values, guess=guess)
+        # Other formats refuse floats, and MLflow takes integers as nanoseconds in every one.
+        return _told(_nanoseconds, values) if guess and types <= _NUMBERS else None
     nulls = [*map(is_null, values)] if not types.isdisjoint(_NULLS) and not column.required else []
     if column.type is DataType.binary:
         return _told(_binary, values, nulls)
@@ -88,6 +95,7 @@ def own_series(column: Column, series: "pd.Series[Any]") -> Any | None:
     if column.type is DataType.datetime:
         if isinstance(series.dtype, pd.DatetimeTZDtype):
             return _told(_without_zone, series)
+        _told(_refuse_long, series)
         texts = series.dtype.kind == "O" and any(isinstance(value, str) for value in series)
         return _told(dates, series, guess=True) if texts else None
     nulls = series.isna()
@@ -128,16 +136,32 @@ def dates(values: Iterable[Any], guess: bool = False) -> Any:
             the first: whether the day or the month comes first depends on its value.
 
     Raises:
-        ValueError: pandas can't read one, or it is beyond the years 1678 to 2261.
+        ValueError: pandas can't read one, or it is beyond the years 1678 to 2261, or far too long.
     """
     values = list(values)
+    _refuse_long(values)
     try:
-        index = pd.to_datetime(values, utc=True, format="ISO8601")
+        index = pd.to_datetime(values, utc=True, format="ISO8601", cache=False)
     except ValueError:
         if not guess:
             raise
-        index = pd.to_datetime(values, utc=True)
+        # Only of texts may equal ones be looked up: numbers can be so chosen that they hash alike.
+        index = pd.to_datetime(values, utc=True, cache={*map(type, values)} <= {str})
     return index.tz_localize(None).as_unit("ns").to_numpy(copy=True)
+
+
+def _nanoseconds(values: Sequence[Any]) -> Any:
+    # As MLflow does it, but for the cache: see `dates`.
+    dates = pd.to_datetime(pd.Series(values), cache=False)
+    return dates.dt.as_unit("ns").to_numpy(copy=True)
+
+
+def _refuse_long(values: Iterable[Any]) -> None:
+    for value in values:
+        if isinstance(value, str) and len(value) > _LONGEST_DATE:
+            raise ValueError(f"a date has at most {_LONGEST_DATE} characters")
+        if type(value) is int and value.bit_length() > _LONGEST_INTEGER:
+            raise ValueError(f"a date in nanoseconds has at most {_LONGEST_INTEGER} bits")
 
 
 def binary(value: str) -> bytes:

@@ -113,6 +113,61 @@ COLUMNS: dict[str, Any] = {
 }
 
 
+def date_attacks() -> dict[str, tuple[str, bytes]]:
+    """Return content types and bodies for a column of dates, `x`."""
+    return {
+        **{
+            f"{name} in records": _json("dataframe_records", [{"x": x} for x in values])
+            for name, values in DATES.items()
+        },
+        **{
+            f"{name} in instances": _json("instances", [{"x": x} for x in values])
+            for name, values in DATES.items()
+        },
+        "a long date in CSV": (CSV, f"x\n{_LONG_DATE}".encode()),
+        "numbers that hash alike in CSV": (CSV, "\n".join(["x", *map(str, _ALIKE)]).encode()),
+        "numbers that hash alike in an index in CSV": (
+            CSV,
+            "".join(["x\n", *(f"{number},1,1\n" for number in _ALIKE)]).encode(),
+        ),
+    }
+
+
+def text_attacks() -> dict[str, tuple[str, bytes]]:
+    """Return content types and bodies for a column of texts, `x`."""
+    long = {"a": [*range(50_000)]}
+    return {
+        f"{name} in {format_}": _json(format_, table)
+        for format_ in ("instances", "inputs")
+        for name, table in {
+            "a long text in a column": {"x": ["x" * 300_000, *([""] * _MANY)]},
+            "a long text in a row": [{"x": "x" * 300_000}, *([{"x": ""}] * _MANY)],
+            "an object in a column": {"x": [long, *([""] * _MANY)]},
+            "an object in a row": [{"x": long}, *([{"x": ""}] * _MANY)],
+            "an object in a list": ["", long, *([""] * _MANY)],
+        }.items()
+    }
+
+
+def _alike(count: int) -> list[int]:
+    """Return numbers that are one to the hash of pandas' tables (`kh_int64_hash_func` in khash.h).
+
+    That is of 32 bits: those above the lowest 33, those at the bottom, and these moved by 11.
+    """
+    lows = ((low, (low ^ (low << 11)) & 0xFFFFFFFF) for low in range(1, 16 * count))
+    return [(high << 33) | low for low, high in lows if high < 1 << 30][:count]
+
+
+_LONG_DATE = "1 " * 300_000
+_ALIKE = _alike(30_000)
+DATES: dict[str, Any] = {
+    "a long date": [_LONG_DATE],
+    "a long date beside a number": [_LONG_DATE, 1],
+    "numbers that hash alike": [*_ALIKE, *_ALIKE],
+    "huge numbers that hash alike": [number * (2**61 - 1) for number in range(8, 30_000)],
+}
+
+
 def _parquet(column: Any) -> bytes:
     file = BytesIO()
     pq.write_table(pa.table({"x": column}), file, compression="zstd", store_schema=False)

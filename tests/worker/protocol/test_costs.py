@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from server.worker.protocol import InvalidInput
 from server.worker.protocol.costs import MOST_CELLS, Budget, shape_of, shape_of_split
 from server.worker.protocol.csv_outline import most_rows
-from tests.worker.protocol.attacks import CSV, MEMORY, SECONDS, attacks
+from tests.worker.protocol.attacks import CSV, MEMORY, SECONDS, attacks, date_attacks, text_attacks
 from tests.worker.protocol.conftest import Serve
 from tests.worker.protocol.models import Describes, Echo
 from tests.worker.protocol.support import columns, documents
+from tests.worker.protocol.workers import Worker
 
 SIGNATURES = {
     "optional columns": columns(**dict.fromkeys(("x", "y", "c1"), "double?")),
@@ -42,16 +43,35 @@ padded = pytest.mark.filterwarnings("ignore:Constructing a DataFrame from a list
 
 @pytest.mark.parametrize("signature", SIGNATURES.values(), ids=SIGNATURES)
 def test_attacks_take_little_time_and_memory(serve: Serve, signature: Any) -> None:
-    worker = serve(Echo, signature).worker
+    assert_cheap(serve(Echo, signature).worker, attacks())
+
+
+def test_dates_take_little_time_and_memory(serve: Serve) -> None:
+    assert_cheap(serve(Echo, columns(x="datetime")).worker, date_attacks())
+
+
+def test_texts_take_little_time_and_memory(serve: Serve) -> None:
+    assert_cheap(serve(Echo, columns(x="string", y="string?")).worker, text_attacks())
+    assert_cheap(serve(Echo, columns(x="string")).worker, text_attacks())
+
+
+def assert_cheap(worker: Worker, bodies: dict[str, tuple[str, bytes]]) -> None:
     before = worker.most_memory()
     slow: dict[str, float] = {}
-    for name, (content_type, body) in attacks().items():
+    for name, (content_type, body) in bodies.items():
         started = time.monotonic()
         status = worker.ask(body, content_type).status
         slow[name] = time.monotonic() - started
         assert status in (200, 400), name
         assert worker.most_memory() - before < MEMORY, name
     assert {name: seconds for name, seconds in slow.items() if seconds > SECONDS} == {}
+
+
+@pytest.mark.parametrize("value", ["9" * 101, 2**64])
+@pytest.mark.parametrize("format_", ["dataframe_records", "instances"])
+def test_dates_that_are_far_too_long_are_refused(serve: Serve, format_: str, value: Any) -> None:
+    served = serve(Echo, columns(x="datetime"))
+    assert "column 'x' takes ISO 8601 dates" in served.refusal({format_: [{"x": value}]})
 
 
 def test_columns_that_the_signature_does_not_know_are_left_out(serve: Serve) -> None:
