@@ -26,6 +26,8 @@ def _pss_bytes(pid: int, kind: str = "Pss") -> int:
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return 0
+    except PermissionError:
+        raise SystemExit("only root may measure the memory of the server's processes") from None
     for line in rollup.splitlines():
         name, _, value = line.partition(":")
         if name == kind:

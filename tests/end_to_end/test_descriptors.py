@@ -7,9 +7,11 @@ import psutil
 
 from tests.support.live import Live
 from tests.support.models import TEXT_REQUEST
+from tests.support.server import only_root
 from tests.support.waiting import wait_until
 
 
+@only_root
 def test_a_machine_without_a_descriptor_to_spare_fails_the_reload_and_nothing_else(
     live: Live,
 ) -> None:

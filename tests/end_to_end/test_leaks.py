@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import StartServer
 from tests.support.models import TEXT_REQUEST, SavedModels
 from tests.support.registry import Registry
-from tests.support.server import Server
+from tests.support.server import Server, only_root
 from tests.support.waiting import wait_until
 
 WORKERS = 2
@@ -37,9 +37,11 @@ def usage(server: Server) -> Usage:
 
 def memory(server: Server) -> int:
     """Bytes of memory that would be freed if the gateway ended."""
-    return int(psutil.Process(server.pid).memory_full_info().uss)
+    memory = psutil.Process(server.pid).memory_info()
+    return int(memory.rss - memory.shared)
 
 
+@only_root
 @pytest.mark.faults
 @pytest.mark.parametrize(
     ("sharing", "early", "late"), [("auto", 20, 200), ("off", 10, 50)], ids=["shared", "not shared"]

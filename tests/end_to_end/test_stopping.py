@@ -55,7 +55,7 @@ def is_busy(server: Server) -> bool:
 
 def connections(server: Server) -> int:
     """How many clients are connected."""
-    sockets = psutil.Process(server.pid).net_connections("tcp")
+    sockets = [s for s in psutil.net_connections("tcp") if s.laddr and s.laddr.port == server.port]
     return sum(1 for s in sockets if s.status == psutil.CONN_ESTABLISHED)
 
 

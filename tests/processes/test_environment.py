@@ -17,7 +17,7 @@ from tests.support.live import Live
 from tests.support.load import load
 from tests.support.log import Log
 from tests.support.models import TEXT_REQUEST
-from tests.support.server import REPOSITORY, ended
+from tests.support.server import REPOSITORY, ended, only_root
 
 # Each is done only for one request: a version is tried with many before it serves.
 USES = {
@@ -111,6 +111,7 @@ async def test_an_environment_process_that_dies_is_started_again_without_a_faile
     assert server.find("model_swapped", mark)
 
 
+@only_root
 def test_the_gateway_never_imports_what_models_need(live: Live) -> None:
     libraries = Path(f"/proc/{live.server.pid}/maps").read_text()
     for name in ("pandas", "numpy", "pyarrow", "sklearn", "mlflow"):

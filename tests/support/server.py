@@ -20,12 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from tests.support.answers import Answer
 from tests.support.events import is_complete
 from tests.support.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
+
+only_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root sees descriptors and mappings of the server's processes"
+)
 
 _SETTINGS = {
     "HOST": "127.0.0.1",

@@ -27,7 +27,7 @@ from tests.support.answers import Answer
 from tests.support.load import load
 from tests.support.models import SavedModels
 from tests.support.registry import HttpRegistry
-from tests.support.server import Server
+from tests.support.server import Server, only_root
 from tests.support.tracking import TrackingServer
 from tests.support.waiting import wait_until
 
@@ -183,6 +183,7 @@ def test_a_host_that_does_not_resolve_is_an_outage(tmp_path: Path) -> None:
         server.close()
 
 
+@only_root
 def test_an_outage_costs_no_thread_process_or_descriptor(server: Server, healed: Proxy) -> None:
     gateway = psutil.Process(server.pid)
 

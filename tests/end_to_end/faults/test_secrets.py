@@ -13,7 +13,7 @@ from tests.end_to_end.faults.models import text
 from tests.support.answers import Answer
 from tests.support.capabilities import ALL, without
 from tests.support.models import SavedModels
-from tests.support.server import Server
+from tests.support.server import Server, only_root
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.faults
@@ -42,6 +42,7 @@ SPY = """
     found = {
         "own": str(dict(os.environ)) + read("/proc/self/environ"),
         "above": "".join(read(f"/proc/{pid}/environ") for pid in above),
+        "above's memory": "".join(read(f"/proc/{pid}/maps") for pid in above),
         "gateway": read(f"/proc/{gateway}/environ"),
         "gateway's memory": read(f"/proc/{gateway}/maps"),
     }
@@ -112,6 +113,19 @@ def test_a_model_does_not_find_the_token(server: Server) -> None:
         assert TOKEN not in found(what)
 
 
+def test_nobody_else_sees_into_the_servers_processes(
+    start_server: StartServer, saved: SavedModels
+) -> None:
+    # Neither a token nor a sandbox is what hides them.
+    server = without(ALL, lambda: start_server(str(saved.save(SPY)), SANDBOX="off"))
+    server.wait_healthy()
+    asked = ("above", "above's memory", "gateway", "gateway's memory")
+    for said in server.predict(text(*asked)).json["predictions"]:
+        assert "Permission denied" in said
+        assert "POLL_INTERVAL_SECONDS" not in said
+
+
+@only_root
 def test_a_worker_has_one_socket(server: Server) -> None:
     for pid in [*server.worker_pids(), server.environment().pid]:
         process = psutil.Process(pid)

@@ -14,7 +14,7 @@ from tests.end_to_end.faults.models import text
 from tests.support.live import Live, serving
 from tests.support.models import SavedModels
 from tests.support.registry import Registry
-from tests.support.server import ended
+from tests.support.server import ended, only_root
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.faults
@@ -106,6 +106,7 @@ def test_what_a_model_leaves_ends_with_it_although_it_ends_in_good_order(
         assert live.server.find("worker_exited", mark) == []
 
 
+@only_root
 def test_none_of_the_servers_processes_can_be_asked_but_the_gateway(serve: Serve) -> None:
     with serve(WORKERS="2") as live:
         server = live.server
