@@ -52,6 +52,9 @@ bench-workers: $(INSTALLED) ## Measure memory of workers, and losing them; BEFOR
 chaos: $(INSTALLED) ## Put a stack through CHAOS_SECONDS (60) of faults under load.
 	$(BIN)/python -W ignore -m tests.end_to_end.chaos
 
+fuzz: $(INSTALLED) ## Send and answer random bytes for FUZZ_SECONDS (60); FUZZ_SEED=NUMBER repeats a run.
+	$(BIN)/python -W ignore -m tests.fuzz
+
 test-faults: $(INSTALLED) ## Try the slower faults: crashes, hangs, the registry, full disks.
 	$(BIN)/python -m pytest -m faults
 
@@ -61,4 +64,4 @@ test-containers: $(INSTALLED) ## Build the images and try the whole stack; needs
 clean: ## Remove everything that was made.
 	rm -rf $(VENV) .bench .demo .mypy_cache .pytest_cache .ruff_cache build *.egg-info
 
-.PHONY: help install demo test lint format docs screenshot bench bench-swap bench-payloads bench-workers chaos test-faults test-containers clean
+.PHONY: help install demo test lint format docs screenshot bench bench-swap bench-payloads bench-workers chaos fuzz test-faults test-containers clean
