@@ -93,10 +93,16 @@ class Settings(BaseSettings):
         32, ge=0, le=10_000, description="Recent requests that a new version must answer first."
     )
     rehearsal_seconds: float = Field(
-        10.0, gt=0, le=86400, description="Seconds that they get; what does not fit is left out."
+        10.0,
+        gt=0,
+        le=86400,
+        description="Seconds that those get together; what there is no time for is left out.",
     )
     rehearsal_max_failures: float = Field(
-        0.05, ge=0, le=1, description="Share of them, 0 to 1, that it may fail on all the same."
+        0.05,
+        ge=0,
+        le=1,
+        description="Share of those, 0 to 1, that a new version may fail on all the same.",
     )
 
     max_body_bytes: int = Field(

@@ -275,6 +275,7 @@ class ModelProcess(asyncio.Protocol):
     def _fail(
         self, error: str, details: dict[str, Any] | None = None, public: str | None = None
     ) -> None:
+        self._limit_phase()
         if not self._ready.done():
             self._ready.set_exception(LoadFailed(self._phase, error, details, public))
             # Retrieved here: the caller may have given up waiting.

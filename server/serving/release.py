@@ -40,7 +40,7 @@ class Release:
         on_given_up: Called when its workers died so often that it should be replaced.
 
     Attributes:
-        recent: The last requests that it answered well.
+        recent: Some of the last hour's requests that it answered well.
         answers_changed: How many of the recorded requests it answers in another way than the
             version before, as `3 of 32`; None where there were none.
         answers_failed: How many of them it refuses or answers worse, likewise.

@@ -107,6 +107,16 @@ def test_one_client_s_flood_does_not_drive_out_what_others_sent() -> None:
     assert traffic.kept == {A: 16, B: 16}
 
 
+def test_room_is_made_by_who_has_most_and_not_by_who_was_first() -> None:
+    traffic = Traffic(8)
+    traffic.flood(A, requests=2)
+    traffic.flood(B, requests=6)
+    for client in (b"c", b"d", b"e"):
+        traffic.now += 1.0
+        traffic.answer(client)
+    assert traffic.kept == {A: 2, B: 3, b"c": 1, b"d": 1, b"e": 1}
+
+
 def test_a_flood_is_not_looked_at() -> None:
     traffic = Traffic(32)
     traffic.flood(A)
