@@ -99,6 +99,21 @@ def test_while_nobody_reads_a_signal_ends_it(shouting: Path, start_server: Start
     assert time.monotonic() - began < _MOST_SECONDS
 
 
+def test_what_waits_when_it_ends_is_written_for_who_reads_on(
+    shouting: Path, start_server: StartServer
+) -> None:
+    server = start_server(str(shouting))
+    server.wait_healthy()
+    server.stop_reading()
+    # More than a pipe holds, and less than may wait.
+    assert server.predict(text("shout")).status == 200
+    server.signal(signal.SIGTERM)
+    server.read_on()
+    assert server.wait_exit() == 0
+    assert server.events[-1]["event"] == "server_stopped"
+    assert server.find("log_lines_dropped") == []
+
+
 # How a shell starts it, and which of the first three descriptors are closed then.
 _CLOSED = {
     "output": (">&-", {1}),
