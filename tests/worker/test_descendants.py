@@ -101,7 +101,7 @@ def test_what_a_model_started_ends_with_its_worker_when_the_gateway_is_killed(
             subprocess.Popen(["sh", "-c", command], start_new_session=True)
     """
     path = saved.save("return ['fine'] * len(model_input)", load=load, input_example=None)
-    server = start_server(str(path))
+    server = start_server(str(path), SANDBOX_WRITABLE=str(tmp_path))
     server.wait_healthy()
     started = [psutil.Process(written_in(file)) for file in pid_files]
     (worker,) = map(psutil.Process, server.worker_pids())
