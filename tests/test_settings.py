@@ -46,6 +46,7 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ("WORKERS", "0"),
         ("WORKERS", "1.5"),
         ("MAX_BODY_BYTES", "0"),
+        ("MAX_BYTES_IN_FLIGHT", "0"),
         ("MAX_QUEUE", "none"),
         ("REQUEST_TIMEOUT_SECONDS", "0"),
         ("LOAD_TIMEOUT_SECONDS", "0"),

@@ -68,8 +68,8 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
         response = http_exception_response(error, request)
     except ServingError as error:
         response = serving_error_response(error)
-        if isinstance(error, TooMuchInFlight):
-            # What is left of the body, which may be all of it, must not hold up the next request.
+        if isinstance(error, TooMuchInFlight) and not request.content.is_eof():
+            # What is left of the body must not be read as the next request.
             response.force_close()
     except Exception:
         log.exception("request_crashed", path=request.path)

@@ -38,17 +38,17 @@ class Bodies:
         declared = request.content_length or 0
         if declared > self._largest:
             raise web.HTTPRequestEntityTooLarge(self._largest)
+        connection = request.protocol
+        assert isinstance(connection, Connection)
         # What is declared takes nothing: it may never come.
-        self._budget.check(declared)
+        self._budget.check(declared, connection.buffered)
         hold = self._budget.hold()
-        body = await self._receive(request, hold)
+        body = await self._receive(request, connection, hold)
         if codings:
             body = await self._unpacker.unpack(body, codings, hold)
         return body, hold
 
-    async def _receive(self, request: web.BaseRequest, hold: Hold) -> bytes:
-        connection = request.protocol
-        assert isinstance(connection, Connection)
+    async def _receive(self, request: web.BaseRequest, connection: Connection, hold: Hold) -> bytes:
         limits = connection.limits
         # It gives out what was written to it without a copy.
         body = BytesIO()

@@ -71,6 +71,11 @@ class Hold:
         self._budget = budget
         self._counted = 0
 
+    @property
+    def counted(self) -> int:
+        """How many bytes it has."""
+        return self._counted
+
     def __del__(self) -> None:
         self._budget.held -= self._counted
 
@@ -107,8 +112,9 @@ def hold_answer(response: web.StreamResponse, budget: Budget) -> None:
         response[_HOLD] = budget.hold(len(body))
 
 
-def resize_answer(response: web.Response) -> None:
-    """Note that the body of an answer has another size, or none."""
-    if _HOLD in response:
-        body = response.body
-        response[_HOLD].force(len(body) if isinstance(body, bytes) else 0)
+def take_hold(response: web.StreamResponse) -> Hold | None:
+    """Take from an answer what it holds, to give it to what has its body from now on."""
+    hold = response.get(_HOLD)
+    if hold is not None:
+        del response[_HOLD]
+    return hold

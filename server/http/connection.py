@@ -7,7 +7,6 @@ import structlog
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
-from server.errors import TooMuchInFlight
 from server.http.budget import Hold
 from server.http.clients import Clients, Limits
 from server.http.errors import error_response
@@ -21,9 +20,7 @@ log = structlog.get_logger("server.http")
 class Connection(web.RequestHandler):
     """One client's connection.
 
-    What comes while a request is under way is its body, as long as that is not whole, and is held
-    back after that: aiohttp has one request at a time. What a connection keeps before anyone has
-    read it counts as bytes in flight.
+    What it keeps before anyone has read it counts as bytes in flight.
 
     Args:
         manager: The server that it came to.
@@ -41,7 +38,6 @@ class Connection(web.RequestHandler):
         "_content",
         "_deaf",
         "_gateway",
-        "_held_back",
         "_last_piece",
         "_open_transport",
         "_stall_timer",
@@ -72,8 +68,6 @@ class Connection(web.RequestHandler):
         # much of that nobody is going to read.
         self._content: StreamReader | None = None
         self._unwanted: int | None = None
-        # What came while a request was under way: answers go out in the order of the requests.
-        self._held_back = bytearray()
         # How much has come that nobody has read, or a little more, and what that takes.
         self._arrived = 0
         self._buffers = Hold(clients.budget)
@@ -91,6 +85,11 @@ class Connection(web.RequestHandler):
     def idle(self) -> bool:
         """Whether it has no request under way, nor an answer that is not sent."""
         return not self._under_way and self._content is None and not self.writing_paused
+
+    @property
+    def buffered(self) -> int:
+        """How many bytes in flight it has that nobody has read."""
+        return self._buffers.counted
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast(asyncio.Transport, transport)
@@ -111,7 +110,6 @@ class Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._open_transport = None
         self._stop_stall_timer()
-        self._held_back.clear()
         self._note_arrived(0)
         self._clients.forget(self)
         super().connection_lost(exc)
@@ -119,24 +117,19 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
-        content = self._content
-        if content is None or not data:
-            if data:
-                self._last_piece = len(data)
-            super().data_received(data)
-        elif not content.is_eof():
+        super().data_received(data)
+        if data:
             self._last_piece = len(data)
-            super().data_received(data)
+            content = self._content
+            if content is None:
+                return
             if self._unwanted is None:
                 self._note_arrived(self._arrived + len(data))
-            else:
+            elif not content.is_eof():
                 self._drop(content)
-        elif self._under_way:
-            self._hold_back(data)
-        else:
-            # The rest of a body that nobody wanted has come.
-            self._content = None
-            self.data_received(data)
+            elif not self._under_way:
+                # The rest of a body that nobody wanted has come.
+                self._content = None
 
     def request_begun(self, request: web.BaseRequest) -> None:
         """Note that a request has reached its handler."""
@@ -168,10 +161,6 @@ class Connection(web.RequestHandler):
             self._content = None
         else:
             self.discard_body()
-        if self._deaf:
-            self.hang_up()
-        elif self._held_back:
-            self._take_held_back()
 
     def hang_up(self) -> None:
         """Close the connection, once what is being sent is sent."""
@@ -225,36 +214,6 @@ class Connection(web.RequestHandler):
         if content.total_bytes != self._unwanted and content.exception() is None:
             self._unwanted = content.total_bytes
             self.body_read(len(content.read_nowait()))
-
-    def _hold_back(self, data: bytes) -> None:
-        """Keep what came behind a request until that is answered; where there is no room for it,
-        hang up then."""
-        try:
-            self._buffers.resize(self._arrived + len(data))
-        except TooMuchInFlight:
-            self._clients.ended["pipelining"] += 1
-            self._deaf = True
-            self._held_back.clear()
-            self._note_arrived(0)
-        else:
-            self._arrived += len(data)
-            self._held_back += data
-            self._pause_reading_behind()
-
-    def _take_held_back(self) -> None:
-        data = bytes(self._held_back)
-        self._held_back.clear()
-        self._note_arrived(0)
-        self._resume_reading_behind()
-        self.data_received(data)
-
-    def _pause_reading_behind(self) -> None:
-        if self._open_transport is not None:
-            self._open_transport.pause_reading()
-
-    def _resume_reading_behind(self) -> None:
-        if self._open_transport is not None:
-            self._open_transport.resume_reading()
 
     def _watch_progress(self) -> None:
         loop = asyncio.get_running_loop()

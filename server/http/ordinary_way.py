@@ -13,6 +13,7 @@ from aiohttp import web
 from server.errors import TooMuchInFlight
 from server.http.clients import Clients
 from server.http.connection import Connection
+from server.http.heads import END_OF_HEAD
 
 
 class OrdinaryWay(Connection):
@@ -24,11 +25,13 @@ class OrdinaryWay(Connection):
         options: aiohttp's own.
     """
 
-    __slots__ = ("_head_timer",)
+    __slots__ = ("_head_timer", "_head_whole")
 
     def __init__(self, manager: web.Server, clients: Clients, **options: Any) -> None:
         super().__init__(manager, clients, **options)
         self._head_timer: asyncio.TimerHandle | None = None
+        # Whether it has arrived that began last; who handles the request has not been called yet.
+        self._head_whole = False
 
     @property
     def idle(self) -> bool:
@@ -46,6 +49,7 @@ class OrdinaryWay(Connection):
 
     def request_begun(self, request: web.BaseRequest) -> None:
         self._stop_head_timer()
+        self._head_whole = False
         super().request_begun(request)
 
     def request_answered(self) -> None:
@@ -59,11 +63,14 @@ class OrdinaryWay(Connection):
                 return
             loop = asyncio.get_running_loop()
             self._head_timer = loop.call_later(self.limits.head_seconds, self._give_up_head)
-        self._arrived += len(data)
+        self._head_whole = self._head_whole or END_OF_HEAD in data
         try:
-            self._buffers.resize(self._arrived)
+            if not self._head_whole:
+                self._buffers.resize(self._arrived + len(data))
         except TooMuchInFlight:
             self._give_up_head()
+        else:
+            self._note_arrived(self._arrived + len(data))
 
     def _give_up_head(self) -> None:
         self._clients.ended["head"] += 1

@@ -9,7 +9,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.typedefs import Handler
 from multidict import CIMultiDictProxy
 
-from server.http.budget import resize_answer
+from server.http.budget import Hold, take_hold
 from server.http.threads import in_thread
 
 # Below this, packing takes longer than a network takes to carry what it saves.
@@ -29,24 +29,31 @@ async def pack_large_answers(request: web.Request, handler: Handler) -> web.Stre
         if wants_gzip(request.headers):
             await pack(response)
         assert isinstance(response.body, bytes)
-        response.body = _InPieces(response.body)
+        response.body = _InPieces(response.body, take_hold(response))
     return response
 
 
 class _InPieces(Payload):
-    """A body that is written in pieces."""
+    """A body that is written in pieces, and let go then: aiohttp keeps an answer until the next.
 
-    def __init__(self, body: bytes) -> None:
+    Args:
+        hold: What it takes of memory.
+    """
+
+    def __init__(self, body: bytes, hold: Hold | None) -> None:
         super().__init__(body)
         self._size = len(body)
+        self._hold = hold
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         return str(self._value, encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        view = memoryview(self._value)
-        for start in range(0, len(view), _PIECE):
-            await writer.write(view[start : start + _PIECE])
+        body = memoryview(self._value)
+        for start in range(0, len(body), _PIECE):
+            await writer.write(body[start : start + _PIECE])
+        await writer.drain()
+        self._value, self._hold = b"", None
 
 
 def may_pack(response: web.Response) -> bool:
@@ -64,7 +71,6 @@ async def pack(response: web.Response) -> None:
     assert isinstance(response.body, bytes)
     response.body = await in_thread(gzip.compress, response.body, _LEVEL, mtime=0)
     response.headers[hdrs.CONTENT_ENCODING] = "gzip"
-    resize_answer(response)
 
 
 def wants_gzip(headers: "CIMultiDictProxy[str]") -> bool:

@@ -14,7 +14,7 @@ from aiohttp.http import RawRequestMessage
 from multidict import CIMultiDictProxy
 
 from server.errors import TooMuchInFlight
-from server.http.budget import Hold, resize_answer
+from server.http.budget import Hold
 from server.http.clients import Clients
 from server.http.connection import Connection
 from server.http.errors import serving_error_response
@@ -64,6 +64,7 @@ class ShortWay(Connection):
         "_head_bytes",
         "_head_end",
         "_head_timer",
+        "_held_back",
         "_predictions",
         "_sending",
         "_written",
@@ -77,6 +78,8 @@ class ShortWay(Connection):
         self._answering: Prediction | None = None
         # Done when an answer that takes time to write is written.
         self._written: asyncio.Future[None] | None = None
+        # What came while a request was under way: answers go out in the order of the requests.
+        self._held_back = bytearray()
         # What an answer takes as long as the client has not taken it.
         self._sending: Hold | None = None
         # Runs from the first byte of a head until the last.
@@ -92,6 +95,7 @@ class ShortWay(Connection):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_head_timer()
         self._sending = None
+        self._held_back.clear()
         if self._answering is not None:
             self._answering.answered.cancel()
         super().connection_lost(exc)
@@ -121,27 +125,33 @@ class ShortWay(Connection):
         # What came between its head and now was its body.
         self._stop_head_timer()
         super().request_begun(request)
+        self._note_arrived(self._arrived + len(self._held_back))
+        if self._held_back and not request.content.is_eof():
+            self._take_held_back()
+
+    def request_written(self) -> None:
+        super().request_written()
+        self._note_arrived(len(self._held_back))
+        if self._messages:
+            # Another one stood behind it.
+            self._under_way = True
+        elif self._held_back:
+            self._take_held_back()
 
     def log_access(
         self, request: web.BaseRequest, response: web.StreamResponse, time: float | None
     ) -> None:
         super().log_access(request, response, time)
-        if isinstance(response, web.Response):
-            # aiohttp keeps it until the next request.
-            response.body = None
-            resize_answer(response)
         if self._under_way:
             self.request_written()
-            if self._messages:
-                # Another one stood behind it.
-                self._under_way = True
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
+        if data and (self._answering is not None or self._comes_behind()):
+            self._hold_back(data)
+            return
         if self._answering is not None:
-            if data:
-                self._hold_back(data)
             return
         waiter = self._waiter
         if waiter is None or waiter.done() or self._reading_paused or self._paused:
@@ -268,11 +278,38 @@ class ShortWay(Connection):
             self._head_end = b""
             self._note_arrived(0)
 
-    def _pause_reading_behind(self) -> None:
-        self._pause_reading_for_buffer()
+    def _comes_behind(self) -> bool:
+        """Whether a request is under way on aiohttp's way, and what comes now is not its body."""
+        return self._under_way and (self._content is None or self._content.is_eof())
 
-    def _resume_reading_behind(self) -> None:
-        self._resume_reading_for_buffer()
+    def _hold_back(self, data: bytes) -> None:
+        """Keep what comes behind a request until that is answered; where there is no room for it,
+        hang up then."""
+        try:
+            self._buffers.resize(self._arrived + len(data))
+        except TooMuchInFlight:
+            self._clients.ended["pipelining"] += 1
+            self._deaf = True
+            self._held_back.clear()
+            self._note_arrived(0)
+            if self._answering is None:
+                self.close()
+        else:
+            self._arrived += len(data)
+            self._held_back += data
+            self._pause_transport_reading()
+
+    def _take_held_back(self) -> None:
+        data = bytes(self._held_back)
+        self._held_back.clear()
+        self.body_read(len(data))
+        self.data_received(data)
+        if not (self._reading_paused or self._buffer_paused):
+            self._resume_transport_reading()
+
+    def _resume_transport_reading(self) -> None:
+        if not self._held_back:
+            super()._resume_transport_reading()
 
     def _process_keepalive(self) -> None:
         if self._answering is not None:

@@ -22,21 +22,22 @@ from server.worker.frames import Answer, Outcome
 _SECONDS = 5.0
 
 _HANDLER_PARTS = (
+    "_buffer_paused",
     "_keepalive_timeout",
     "_loop",
     "_messages",
     "_next_keepalive_close_time",
     "_parser",
-    "_pause_reading_for_buffer",
+    "_pause_transport_reading",
     "_paused",
     "_reading_paused",
-    "_resume_reading_for_buffer",
     "_waiter",
     "force_close",
     "transport",
 )
 _OVERRIDDEN: Mapping[str, tuple[str, ...]] = {
     "_process_keepalive": ("self",),
+    "_resume_transport_reading": ("self",),
     "connection_lost": ("self", "exc"),
     "connection_made": ("self", "transport"),
     "data_received": ("self", "data"),

@@ -224,6 +224,17 @@ async def test_an_empty_line_behind_a_body_begins_no_head(raw: RawClient) -> Non
     assert (await raw.answer())[0] == 200
 
 
+async def test_requests_behind_each_other_are_answered_in_order(raw: RawClient) -> None:
+    live = b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n"
+    post = b"POST /invocations HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n%b"
+    one = post % (len(GOOD), GOOD) + live + post % (70_000, GOOD.ljust(70_000)) + post % (0, b"")
+    # aiohttp's own queue holds fewer.
+    sending = asyncio.create_task(raw.send(one * 300))
+    for _ in range(300):
+        assert [(await raw.answer())[0] for _ in range(4)] == [200, 200, 200, 400]
+    await sending
+
+
 async def test_a_longer_body_than_said_does_not_become_the_next_answer(raw: RawClient) -> None:
     await raw.post(GOOD + b"garbage\r\n\r\n", length=len(GOOD))
     answers = [(await raw.answer())[0], (await raw.answer())[0]]

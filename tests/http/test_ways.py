@@ -23,7 +23,7 @@ async def test_the_installed_aiohttp_is_as_the_short_way_has_it() -> None:
 
 def without_flow_control(patch: pytest.MonkeyPatch) -> None:
     """A part is gone, or has another name."""
-    patch.delattr(web.RequestHandler.__mro__[1], "_pause_reading_for_buffer")
+    patch.delattr(web.RequestHandler.__mro__[1], "_pause_transport_reading")
 
 
 def with_more_parameters(patch: pytest.MonkeyPatch) -> None:
@@ -69,7 +69,7 @@ def with_bodies_elsewhere(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (without_flow_control, "RequestHandler has no _pause_reading_for_buffer"),
+        (without_flow_control, "RequestHandler has no _pause_transport_reading"),
         (with_more_parameters, "RequestHandler.data_received takes self, data, more"),
         (with_a_name_of_ours, "RequestHandler has _answering of its own"),
         (told_in_another_way, ""),

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import BaseTestServer, TestClient
 
+from server.http.clients import Limits
 from server.http.runner import Runner
 from server.processes.environment import Environment
 from server.service import deployed
@@ -110,15 +111,22 @@ async def running(
 
 
 class Listener(BaseTestServer):
-    """A way in to a gateway, for `aiohttp_client`; the gateway outlives it."""
+    """A way in to a gateway, for `aiohttp_client`; the gateway outlives it.
 
-    def __init__(self, gateway: Gateway, host: str = "127.0.0.1") -> None:
+    Args:
+        limits: Those of connections, where they are not what the settings make of them.
+    """
+
+    def __init__(
+        self, gateway: Gateway, host: str = "127.0.0.1", limits: Limits | None = None
+    ) -> None:
         super().__init__(host=host)
         self._gateway = gateway
+        self._limits = limits
 
     async def _make_runner(self, **_: Any) -> Runner:
         gateway = self._gateway
-        return Runner(gateway.settings, gateway.deployment, gateway.watcher)
+        return Runner(gateway.settings, gateway.deployment, gateway.watcher, self._limits)
 
 
 @asynccontextmanager
