@@ -108,6 +108,8 @@ def test_what_waits_when_it_ends_is_written_for_who_reads_on(
     # More than a pipe holds, and less than may wait.
     assert server.predict(text("shout")).status == 200
     server.signal(signal.SIGTERM)
+    # All but its log has ended.
+    wait_until(lambda: len(server.processes()) <= 1, "no other process is left")
     server.read_on()
     assert server.wait_exit() == 0
     assert server.events[-1]["event"] == "server_stopped"
