@@ -8,6 +8,7 @@ import sys
 import uvloop
 
 from server.log import logging_to_standard_output
+from server.processes.memory import give_back_large_blocks
 from server.redaction import hide_credentials, hide_token, redact
 from server.service import serve
 from server.settings import BadSettings, help_text, read_settings
@@ -38,6 +39,7 @@ def main(arguments: list[str]) -> int:
     for name in [name for name in os.environ if name.upper() == "RELOAD_TOKEN"]:
         del os.environ[name]
     hide_process()
+    give_back_large_blocks()
     try:
         with (
             logging_to_standard_output(settings),

@@ -24,9 +24,9 @@ MEBIBYTE = 1024 * 1024
 BUDGET = 32 * MEBIBYTE
 BODY = 8 * MEBIBYTE
 MAX_CONNECTIONS = 200
-# Beside the budget: one body on its way to the worker, or an answer from there, what is being
-# unpacked, and what the allocator does not give back.
-MARGIN = 24 * MEBIBYTE
+# Beside the budget: an answer on its way from the worker to the client, which is copied twice, what
+# is being unpacked and read, and gaps that this leaves. Without a budget, each attack takes more.
+MARGIN = 48 * MEBIBYTE
 
 # Takes its time over large texts, and says as much as it is asked for.
 PREDICT = """
