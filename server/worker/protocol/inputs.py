@@ -27,6 +27,8 @@ _TENSOR_FORMATS = frozenset({INSTANCES, INPUTS})
 
 # An array of text made of a body this small takes some tens of megabytes at most.
 _SMALL_BODY = 10_000
+# No body this small is more than a million cells.
+_SMALL_TABLE = 4096
 _MOST_ARRAY_BYTES = 1 << 30
 _ARRAY_BYTES_ANYWAY = 1 << 28
 _ARRAY_BYTES_PER_BYTE = 16
@@ -80,6 +82,7 @@ class InputBuilder:
         if request.size > _SMALL_BODY and request.format in _TENSOR_FORMATS:
             _refuse_huge_text_arrays(request.payload, request.size)
         if self._columns is not None or request.format not in _TENSOR_FORMATS:
+            # Of any other format MLflow makes arrays, which are no larger than what they hold.
             request = self._within_budget(request)
         if self._columns is not None:
             frame = self._columns.of_json(request.format, request.payload)
@@ -123,6 +126,8 @@ class InputBuilder:
         Raises:
             InvalidInput: the frame would be too large all the same.
         """
+        if request.size <= _SMALL_TABLE:
+            return request
         payload, split = request.payload, request.format == SPLIT
         shape = shape_of_split(payload) if split else shape_of(payload)
         if self._budget.holds(*shape, request.size):
