@@ -94,6 +94,31 @@ def test_the_refusal_says_what_to_change(serve: Serve) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (",".join(["x"] * 2001), "some have the same name, or none"),
+        (",".join([f'"c{number}"' for number in range(2000)] + ["c7"]), "have the same name"),
+        ("x" + "," * 2001, "some have the same name, or none"),
+        ("x\n" + "," * 1001, "the first row has 1002 values for 1 columns"),
+        ("x\n1,2,3\n" + "1\n" * 50_000, "the first row has 3 values for 1 columns"),
+    ],
+)
+def test_what_pandas_takes_long_for_in_csv_is_refused(text: str, message: str) -> None:
+    padded = f"{text}\n{',' * 2000}"
+    with pytest.raises(InvalidInput, match=message):
+        most_rows(padded, len(padded), Budget())
+
+
+@pytest.mark.parametrize("key", ["index", "columns"])
+def test_levels_of_labels_are_few(key: str) -> None:
+    assert (
+        shape_of_split({"data": 1, key: [[1]] * 1000}) == (1000, 1)[:: 1 if key == "index" else -1]
+    )
+    with pytest.raises(InvalidInput, match=f"'{key}' of 'dataframe_split' has 1001 lists"):
+        shape_of_split({"data": 1, key: [[1]] * 1001})
+
+
 def test_a_signature_of_many_columns_has_them_all() -> None:
     names = [f"c{number}" for number in range(12_000)]
     assert Budget(names).holds(100, len(names) + 1, 0)
