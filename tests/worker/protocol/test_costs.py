@@ -67,7 +67,7 @@ def assert_cheap(worker: Worker, bodies: dict[str, tuple[str, bytes]]) -> None:
     assert {name: seconds for name, seconds in slow.items() if seconds > SECONDS} == {}
 
 
-@pytest.mark.parametrize("value", ["9" * 101, 2**64])
+@pytest.mark.parametrize("value", ["May 6 2024" + " " * 91, 2**64])
 @pytest.mark.parametrize("format_", ["dataframe_records", "instances"])
 def test_dates_that_are_far_too_long_are_refused(serve: Serve, format_: str, value: Any) -> None:
     served = serve(Echo, columns(x="datetime"))
