@@ -4,9 +4,8 @@ import importlib.metadata
 import os
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AliasChoices,
@@ -33,7 +32,6 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 MEBIBYTE = 1024 * 1024
 _MOST_WORKERS = 256
 _LEAST_IN_FLIGHT = 256 * MEBIBYTE
-REQUIRED = "required"
 
 # Segments of characters that need no quoting (RFC 3986, section 3.3), none of them dots only.
 _PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~!$&'()*+,;=:@-]+)+")
@@ -325,42 +323,6 @@ def _variable(field: str) -> str:
 def _takes(field: str) -> str:
     description = Settings.model_fields[field].description or ""
     return f"It takes: {description}"
-
-
-def help_text() -> str:
-    """What `python -m server --help` prints."""
-    lines = [
-        "usage: python -m server",
-        "",
-        "Serves one MLflow model over HTTP and follows its Production version.",
-        "All settings are environment variables:",
-        "",
-    ]
-    for variable, default, description in reference():
-        note = (
-            f" ({default})" if default == REQUIRED else f" (default {default})" if default else ""
-        )
-        lines += [f"  {variable}{note}", f"      {description}"]
-    lines += ["", f"mlflow {mlflow_version()}. Example:", ""]
-    lines.append("  MLFLOW_TRACKING_URI=http://localhost:5000 MODEL_URI=models:/demo@production \\")
-    lines.append("      python -m server")
-    return "\n".join(lines)
-
-
-def reference() -> Iterator[tuple[str, str, str]]:
-    """Each variable, its default as a person would write it (REQUIRED where it must be set, empty
-    where nothing is set), and what it is."""
-    for name, field in Settings.model_fields.items():
-        default = REQUIRED if field.is_required() else _written(field.default)
-        yield name.upper(), default, field.description or ""
-
-
-def _written(default: Any) -> str:
-    if default is None:
-        return ""
-    if isinstance(default, tuple):
-        return ",".join(default)
-    return f"{default:g}" if isinstance(default, bool | float) else str(default)
 
 
 def mlflow_version() -> str:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from server.settings import BadSettings, Settings, help_text, read_settings
+from server.settings import BadSettings, Settings, read_settings
+from server.usage import help_text
 
 
 @pytest.fixture(autouse=True)

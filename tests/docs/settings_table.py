@@ -1,6 +1,6 @@
 """The table in docs/settings.md: `make docs` writes it."""
 
-from server.settings import reference
+from server.usage import reference
 from tests.support.pages import DOCS
 
 PAGE = DOCS / "settings.md"
