@@ -37,13 +37,22 @@ LOAD_FOR_EVER = """
 
 @pytest.fixture
 def waiting(
-    registry: Registry, model_name: str, saved: SavedModels, start_server: StartServer
+    registry: Registry,
+    model_name: str,
+    saved: SavedModels,
+    start_server: StartServer,
+    tmp_path: Path,
 ) -> Server:
     """A server whose model answers a request once the file that it names exists."""
     registry.create(model_name)
     path = saved.save(WAIT_FOR_FILE)
     registry.promote(model_name, registry.add(model_name, path))
-    server = start_server(f"models:/{model_name}/Production", DRAIN_TIMEOUT_SECONDS="20")
+    server = start_server(
+        f"models:/{model_name}/Production",
+        DRAIN_TIMEOUT_SECONDS="20",
+        # Versions say by a file that they are being loaded.
+        SANDBOX_WRITABLE=str(tmp_path),
+    )
     server.wait_healthy()
     return server
 
@@ -153,7 +162,7 @@ def test_a_load_under_way_is_given_up(
     registry.create(model_name)
     if serves:
         registry.promote(model_name, registry.add(model_name, saved.saying("one")))
-    server = start_server(f"models:/{model_name}/Production")
+    server = start_server(f"models:/{model_name}/Production", SANDBOX_WRITABLE=str(tmp_path))
     if serves:
         server.wait_healthy()
     registry.promote(model_name, registry.add(model_name, loading))

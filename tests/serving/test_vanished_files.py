@@ -18,7 +18,7 @@ from tests.support.models import TEXT_REQUEST, SavedModels
 async def test_a_version_whose_files_are_gone_is_fetched_again(
     start_gateway: StartGateway, connect: Connect, saved: SavedModels, log: Log
 ) -> None:
-    gateway = await start_gateway(model_uri=str(saved.saying("one")))
+    gateway = await start_gateway(model_uri=str(saved.saying("one")), sandbox_writable=())
     await gateway.watcher.poll()
     client = await connect(gateway)
     (release,) = gateway.release_directories()
@@ -44,7 +44,7 @@ async def test_several_workers_whose_files_are_gone_fetch_them_once(
     log: Log,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    gateway = await start_gateway("one", workers=3, share_model="off")
+    gateway = await start_gateway("one", workers=3, share_model="off", sandbox_writable=())
     client = await connect(gateway)
     workers = await client.worker_pids()
     started = []
@@ -77,7 +77,7 @@ async def test_a_shared_worker_finds_a_place_for_temporary_files(
         with tempfile.TemporaryFile():
             return ["written"] * len(model_input)
     """
-    gateway = await start_gateway(saved.save(predict))
+    gateway = await start_gateway(saved.save(predict), sandbox_writable=())
     client = await connect(gateway)
     assert (await client.info())["workers_share"] is True
     (worker,) = await client.worker_pids()

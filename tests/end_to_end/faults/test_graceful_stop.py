@@ -69,7 +69,11 @@ def test_a_second_signal_in_the_middle_of_a_swap_ends_everything_at_once(
 ) -> None:
     registry.create(model_name)
     registry.promote(model_name, registry.add(model_name, obedient(saved)))
-    server = start_server(f"models:/{model_name}/Production", SHUTDOWN_GRACE_SECONDS="60")
+    server = start_server(
+        f"models:/{model_name}/Production",
+        SHUTDOWN_GRACE_SECONDS="60",
+        SANDBOX_WRITABLE=str(tmp_path),
+    )
     server.wait_healthy()
     loads = tmp_path / "loads"
     load = f"""
