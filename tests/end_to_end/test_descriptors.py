@@ -15,8 +15,11 @@ from tests.support.waiting import wait_until
 def test_a_machine_without_a_descriptor_to_spare_fails_the_reload_and_nothing_else(
     live: Live,
 ) -> None:
-    version = live.serve("good")
     server, mark = live.server, live.server.mark()
+    version = live.serve("good")
+    # Until then, it looks through the processes, and holds descriptors for moments.
+    server.wait_for("release_retired", since=mark)
+    mark = server.mark()
     gateway = psutil.Process(server.pid)
     soft, hard = gateway.rlimit(psutil.RLIMIT_NOFILE)
     # The limit is a bound on the numbers of new descriptors: one that is free is left, for the
