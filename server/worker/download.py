@@ -10,6 +10,7 @@ import socket
 
 from .channel import Channel
 from .frames import Kind
+from .links import LeadsOut
 from .loading import fetch
 from .process import become_nice, end_with_gateway, prepare_process, report_failure, settle_in
 from .protocol.errors import describe
@@ -46,6 +47,8 @@ def run(descriptors: list[int]) -> None:
 
 def _public(error: BaseException) -> str:
     """What anybody may be told of an error: its message may be the artifact store's."""
+    if isinstance(error, LeadsOut):
+        return str(error)
     # MLflow tells of errors in its threads by their texts.
     reasons = [own for own in _OWN if own in describe(error)]
     return reasons[0] if reasons else "the files can't be fetched; the server's log says why"
