@@ -61,6 +61,11 @@ class RawClient(asyncio.Protocol):
         assert self._transport is not None
         return self._transport
 
+    @property
+    def unread(self) -> int:
+        """How many bytes have come that no answer was made of yet."""
+        return len(self._received)
+
     def close(self) -> None:
         """Hang up."""
         self.transport.close()
