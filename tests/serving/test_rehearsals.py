@@ -11,6 +11,9 @@ from tests.support.gateway import Client, Gateway
 from tests.support.log import Log
 from tests.support.models import SavedModels
 
+# Real versions, one for each case: half a minute.
+pytestmark = pytest.mark.faults
+
 # What each text begins with is what the version does over it.
 _OBEY = """
     import os, time
