@@ -33,8 +33,6 @@ _LAST_WORDS_SECONDS = 1.0
 # Looks in a row at which one that is to become ready is found stopped: whoever traces it, as strace
 # does, stops it for moments.
 _STOPPED_LOOKS = 4
-# Below this, joining parts costs less than writing each.
-_JOIN_BELOW = 64 * 1024
 
 log = structlog.get_logger("server.processes.model_process")
 
@@ -226,7 +224,7 @@ class ModelProcess(asyncio.Protocol):
         # What answers this has a part for each request, which has three.
         self._frames.most_parts = max(self._frames.most_parts, len(parts))
         buffers = frames.encode(kind, parts)
-        if sum(map(len, buffers)) < _JOIN_BELOW:
+        if sum(map(len, buffers)) < frames.JOIN_BELOW:
             self._transport.write(b"".join(buffers))
         else:
             # Without a copy, under uvloop.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from server.processes.answers import STATUSES, in_place_of
+from server.processes.answers import in_place_of, may_pass
 from server.processes.model_process import Deadline, ModelProcess
 from server.worker import frames
 from server.worker.frames import Answer, Kind
@@ -70,7 +70,7 @@ class WorkerProcess(ModelProcess):
         if kind is Kind.ANSWERS:
             answers = frames.decode_answers(parts)
             for index, answer in enumerate(answers):
-                if answer.status not in STATUSES:
+                if not may_pass(answer):
                     answers[index] = self._replace(answer)
             self._on_answers(self, answers)
         elif kind is Kind.DONE:

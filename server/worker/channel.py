@@ -7,8 +7,6 @@ from . import frames
 from .frames import Answer, Buffer, Kind
 
 _READ_BUFFER = 256 * 1024
-# Below this, joining parts costs less than the kernel's work on many small ones.
-_JOIN_BELOW = 64 * 1024
 # The gateway keeps a frame until it is whole, and can't refuse a part of it.
 _FRAME_BYTES = 1024 * 1024
 
@@ -65,7 +63,7 @@ class Channel:
         self._write(frames.encode_answers(together))
 
     def _write(self, buffers: list[Buffer]) -> None:
-        if sum(map(len, buffers)) < _JOIN_BELOW:
+        if sum(map(len, buffers)) < frames.JOIN_BELOW:
             self._socket.sendall(b"".join(buffers))
         else:
             for buffer in buffers:

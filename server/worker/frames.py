@@ -20,6 +20,9 @@ _ANSWER = struct.Struct("!IHB")
 
 HEADER_SIZE = _HEADER.size
 
+JOIN_BELOW = 64 * 1024
+"""Bytes of a frame below which joining its buffers costs less than writing each."""
+
 
 class Kind(enum.IntEnum):
     """What a frame says. The comment after each is who sends it, and its parts."""
@@ -27,7 +30,9 @@ class Kind(enum.IntEnum):
     START = 7  # gateway: what the process is to do, see `server.worker.spec`
     PHASE = 1  # worker: name of the phase of loading that begins; seconds that it may take, if few
     READY = 2  # worker: see `server.processes.ready.Ready`; forked: nothing; downloaded: the path
-    FAILED = 3  # worker: JSON object with `phase`, `error` and `traceback`
+    FAILED = (
+        3  # worker: JSON object with `error` and `exception`; `public`, what anybody may be told
+    )
     PREDICT = 4  # gateway: content type, request id and body of each request
     ANSWERS = 5  # worker: heads of some answers, in any order, as one part; the body of each
     DONE = 6  # worker: every request of the last PREDICT has been answered

@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -18,6 +19,8 @@ from tests.support.registry import Registry
 
 def main() -> int:
     """Fuzz, and tell what was tried; what is wrong is raised."""
+    # As Ctrl-C does, so that servers are ended.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     seconds = float(os.environ.get("FUZZ_SECONDS") or 60)
     seed = int(os.environ.get("FUZZ_SEED") or random.randrange(10**6))  # noqa: S311
     print(f"FUZZ_SEED={seed}", flush=True)

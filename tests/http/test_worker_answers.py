@@ -47,6 +47,13 @@ async def test_a_status_that_no_answer_has_becomes_a_500(
     assert len(log.find("answer_refused")) <= 1
 
 
+async def test_an_error_that_is_longer_than_any_becomes_a_500(client: Client) -> None:
+    long = told_to_answer(answer(400, b'{"error_code": "%b"}' % (b"x" * 100_000)))
+    answered = await client.predict(long)
+    assert (answered.status, answered.json["error_code"]) == (500, "INTERNAL_ERROR")
+    assert len(answered.body) < 1000
+
+
 async def test_it_is_told_of_once(gateway: Gateway, log: Log) -> None:
     await gateway.deployment.reload(Trigger.MANUAL)
     for _ in range(3):

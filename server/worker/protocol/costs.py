@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Any
 
 from .errors import InvalidInput
+from .tables import Layout
 
 MOST_CELLS = 50_000_000
 
@@ -81,6 +82,16 @@ def shape_of(table: Any) -> tuple[int, int]:
         keys = {*chain.from_iterable(row for row in table if isinstance(row, dict))}
         return len(table), max(len(keys), max(lists, default=1), 1)
     return 1, 1
+
+
+def shape_of_layout(table: Any, layout: Layout) -> tuple[int, int]:
+    """Return the same for a table that has a layout, without a look at each row: they are alike."""
+    if layout.orient == "values":
+        # Only the first is known to be one.
+        return shape_of(table)
+    if layout.orient == "columns":
+        return len(next(iter(table.values()))), len(table)
+    return len(table), len(table[0])
 
 
 def shape_of_split(payload: Any) -> tuple[int, int]:

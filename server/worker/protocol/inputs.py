@@ -14,7 +14,7 @@ from mlflow.types import DataType
 from mlflow.types.schema import TensorSpec
 
 from .columns import ColumnBuilder
-from .costs import only, shape_of, shape_of_split
+from .costs import only, shape_of, shape_of_layout, shape_of_split
 from .dataframes import FrameBuilder
 from .errors import InvalidInput, describe
 from .parsing import FORMATS, GUESSED_DATES, INPUTS, INSTANCES, SPLIT, Request
@@ -129,7 +129,10 @@ class InputBuilder:
         if request.size <= _SMALL_TABLE:
             return request
         payload, split = request.payload, request.format == SPLIT
-        shape = shape_of_split(payload) if split else shape_of(payload)
+        if request.layout is not None:
+            shape = shape_of_layout(request.table, request.layout)
+        else:
+            shape = shape_of_split(payload) if split else shape_of(payload)
         if self._budget.holds(*shape, request.size):
             return request
         if self._names and not split:

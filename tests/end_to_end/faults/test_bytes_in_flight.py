@@ -175,11 +175,12 @@ async def test_bodies_that_wait_for_a_slow_model_take_no_more_than_there_is_room
     server: Server,
 ) -> None:
     body = large(BODY)
+    turn = asyncio.Lock()
 
-    async def post(raw: RawClient, number: int) -> None:
-        # One after the other: each comes whole before the next.
-        await asyncio.sleep(number * 0.02)
-        await raw.post(body)
+    async def post(raw: RawClient, _number: int) -> None:
+        # One after the other: each is sent before the next is begun.
+        async with turn:
+            await raw.post(body)
 
     async with attacked(server, post, 16) as raws:
         came = await statuses(raws)

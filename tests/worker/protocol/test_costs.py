@@ -11,8 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.worker.protocol import InvalidInput
-from server.worker.protocol.costs import MOST_CELLS, Budget, shape_of, shape_of_split
+from server.worker.protocol.costs import (
+    MOST_CELLS,
+    Budget,
+    shape_of,
+    shape_of_layout,
+    shape_of_split,
+)
 from server.worker.protocol.csv_outline import most_rows
+from server.worker.protocol.tables import layout_of
 from tests.worker.protocol.attacks import CSV, MEMORY, SECONDS, attacks, date_attacks, text_attacks
 from tests.worker.protocol.conftest import Serve
 from tests.worker.protocol.models import Describes, Echo
@@ -146,6 +153,13 @@ def test_no_frame_is_larger_than_its_outline(table: Any) -> None:
     rows, width = shape_of(table)
     assert frame.shape[0] <= rows
     assert frame.shape[1] <= width
+
+
+@padded
+@given(table=TABLES)
+def test_a_layout_has_the_shape_of_its_table(table: Any) -> None:
+    if (layout := layout_of(table)) is not None:
+        assert shape_of_layout(table, layout) == shape_of(table)
 
 
 @padded
