@@ -14,7 +14,7 @@ from aiohttp.http import RawRequestMessage
 from multidict import CIMultiDictProxy
 
 from server.errors import TooMuchInFlight
-from server.http.budget import Hold
+from server.http.budget import UNCOUNTED, Hold
 from server.http.clients import Clients
 from server.http.connection import Connection
 from server.http.errors import serving_error_response
@@ -131,7 +131,8 @@ class ShortWay(Connection):
 
     def request_written(self) -> None:
         super().request_written()
-        self._note_arrived(len(self._held_back))
+        # Of requests that came in one piece, aiohttp keeps those that are left.
+        self._note_arrived(len(self._held_back) + (self._last_piece if self._messages else 0))
         if self._messages:
             # Another one stood behind it.
             self._under_way = True
@@ -300,10 +301,13 @@ class ShortWay(Connection):
             self._pause_transport_reading()
 
     def _take_held_back(self) -> None:
-        data = bytes(self._held_back)
-        self._held_back.clear()
-        self.body_read(len(data))
-        self.data_received(data)
+        """Go on with what was held back, up to the end of a request: aiohttp would keep what
+        stands behind that, where nobody counts it, and copy it for each."""
+        while self._held_back and self._answering is None and not self._comes_behind():
+            piece = bytes(self._held_back[:UNCOUNTED])
+            del self._held_back[:UNCOUNTED]
+            self.body_read(len(piece))
+            self.data_received(piece)
         if not (self._reading_paused or self._buffer_paused):
             self._resume_transport_reading()
 
