@@ -3,17 +3,18 @@
 import json
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
 from tests.fuzz.requests import Pipeline
 from tests.fuzz.ways import talk
-from tests.support.live import Live, serving
+from tests.support.live import serving
 from tests.support.models import TEXT_REQUEST, SavedModels
 from tests.support.puppet import save_puppet, told_to_answer, told_to_write
 from tests.support.registry import Registry
+from tests.support.server import Server
 from tests.support.waiting import wait_until
 
 MEBIBYTE = 1024 * 1024
@@ -37,11 +38,11 @@ class Checked:
     """A server that is looked at after each input.
 
     Args:
-        live: The server.
+        server: The server.
     """
 
-    def __init__(self, live: Live) -> None:
-        self.server = live.server
+    def __init__(self, server: Server) -> None:
+        self.server = server
         self._mark = self.server.mark()
 
     def expect_well(self) -> None:
@@ -129,16 +130,24 @@ class Puppet:
 @contextmanager
 def both_ways(directory: Path, registry: Registry, saved: SavedModels) -> Iterator[Ways]:
     """A server that takes the short way, and one that leaves all to aiohttp."""
-    with ExitStack() as stack:
-        servers = []
-        # Without the short way, which writes no access log.
-        for name, access_log in (("fuzz-short", "0"), ("fuzz-ordinary", "1")):
-            settings = {"MODEL_NAME": "fuzz", "MAX_BODY_BYTES": "1000000", "ACCESS_LOG": access_log}
-            scratch = directory / name
-            scratch.mkdir()
-            live = stack.enter_context(serving(scratch, registry, saved, name, **settings))
-            servers.append(Checked(live))
-        yield Ways(*servers)
+    scratches = [directory / "short", directory / "ordinary"]
+    for scratch in scratches:
+        scratch.mkdir()
+    settings = {
+        "MLFLOW_TRACKING_URI": registry.uri,
+        "MAX_BODY_BYTES": "1000000",
+        # MLflow's messages list what a set holds.
+        "PYTHONHASHSEED": "0",
+    }
+    with serving(scratches[0], registry, saved, "fuzz", **settings) as live:
+        # Of the same model, which some answers name; the short way writes no access log.
+        settings |= {"MODEL_URI": "models:/fuzz/Production", "ACCESS_LOG": "1"}
+        ordinary = Server(scratches[1], **settings)
+        try:
+            ordinary.wait_healthy()
+            yield Ways(Checked(live.server), Checked(ordinary))
+        finally:
+            ordinary.close()
 
 
 @contextmanager
@@ -154,4 +163,4 @@ def puppet(directory: Path, registry: Registry, saved: SavedModels) -> Iterator[
         "REHEARSAL_REQUESTS": "0",
     }
     with serving(directory, registry, saved, "fuzz-puppet", model, **settings) as live:
-        yield Puppet(Checked(live), plan)
+        yield Puppet(Checked(live.server), plan)
