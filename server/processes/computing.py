@@ -1,31 +1,6 @@
 """Whether a process computes, or waits for something else."""
 
-import os
-from pathlib import Path
-
-from server.worker.descendants import stat_of
-
-_TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def computed_seconds(pid: int) -> float | None:
-    """How long a process's threads have computed, or waited for a core to compute on: proc(5),
-    `/proc/PID/stat`, and `schedstat` of each thread. None where the system does not tell."""
-    try:
-        _, fields = stat_of(pid)
-        computed = (int(fields[11]) + int(fields[12])) / _TICKS
-    except (OSError, LookupError, ValueError):
-        return None
-    threads = Path(f"/proc/{pid}/task").glob("*")
-    return computed + sum(_queued_seconds(thread) for thread in threads)
-
-
-def _queued_seconds(thread: Path) -> float:
-    try:
-        return int((thread / "schedstat").read_bytes().split()[1]) / 1e9
-    except (OSError, LookupError, ValueError):
-        # It has ended, or this kernel does not count it.
-        return 0.0
+from server.worker.computing import computed_seconds
 
 
 class Stopwatch:

@@ -88,3 +88,39 @@ def children() -> Iterator[Child]:
             name, (state, its_parent, *_) = stat_of(pid)
             if its_parent == parent:
                 yield Child(pid, name, state)
+
+
+def descendants() -> set[int]:
+    """Process ids of this process's children, of theirs, and so on; zombies included."""
+    try:
+        return _below(os.getpid())
+    except FileNotFoundError:
+        return _below_by_parents(os.getpid())
+
+
+def _below(pid: int) -> set[int]:
+    """See `descendants`.
+
+    Raises:
+        FileNotFoundError: this kernel has no /proc/PID/task/*/children.
+    """
+    found: set[int] = set()
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            found.update(map(int, (thread / "children").read_bytes().split()))
+    for child in [*found]:
+        with contextlib.suppress(FileNotFoundError):
+            found |= _below(child)
+    return found
+
+
+def _below_by_parents(pid: int) -> set[int]:
+    parents = {}
+    for one in [int(name) for name in os.listdir("/proc") if name.isdecimal()]:  # noqa: PTH208
+        with contextlib.suppress(OSError):
+            parents[one] = int(stat_of(one)[1][1])
+    found: set[int] = set()
+    last = {pid}
+    while last := {child for child, parent in parents.items() if parent in last} - found:
+        found |= last
+    return found

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from server.processes.computing import Stopwatch, computed_seconds
+from server.processes.computing import Stopwatch
+from server.worker.computing import computed_seconds
 from tests.support.waiting import wait_until
 
 COMPUTES = "while True: pass"
