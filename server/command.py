@@ -32,12 +32,14 @@ def main(arguments: list[str]) -> int:
     except BadSettings as error:
         print(f"server: {redact(str(error))}", file=sys.stderr)
         return 2
-    if settings.reload_token_file is not None:
+    files = {"reload_token": settings.reload_token_file, "api_key": settings.api_key_file}
+    for name, file in files.items():
         # What is wrong with it is said when it is needed.
         with contextlib.suppress(OSError, ValueError):
-            hide_token(settings.reload_token_file.read_text().strip())
-    # Read; what runs in the workers must not find it.
-    for name in [name for name in os.environ if name.upper() == "RELOAD_TOKEN"]:
+            if file is not None:
+                hide_token(file.read_text().strip(), name)
+    # Read; what runs in the workers must not find them.
+    for name in [name for name in os.environ if name.lower() in files]:
         del os.environ[name]
     hide_process()
     give_back_large_blocks()

@@ -12,6 +12,7 @@ LINES_PER_SECOND = 10
 # is not among these: people alert on it, and each line of it stands for something that happened.
 LIMITED_EVENTS = frozenset(
     {
+        "api_key_unreadable",
         "killers_refused",
         "prediction_failed",
         "reload_token_unreadable",

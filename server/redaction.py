@@ -44,9 +44,10 @@ def hide_credentials(environment: Mapping[str, str]) -> None:
     _learn("environment", find_credentials(environment))
 
 
-def hide_token(token: str) -> None:
-    """From now on, hide this token, which was read from a file, instead of the one before."""
-    _learn("token", [token])
+def hide_token(token: str, name: str) -> None:
+    """From now on, hide this token, which was read from a file, instead of the one before of that
+    name."""
+    _learn(name, [token])
 
 
 def redact(text: str) -> str:

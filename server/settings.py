@@ -32,6 +32,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 MEBIBYTE = 1024 * 1024
 _MOST_WORKERS = 256
 _LEAST_IN_FLIGHT = 256 * MEBIBYTE
+_REHEARSAL_REQUESTS = 32
 
 # Segments of characters that need no quoting (RFC 3986, section 3.3), none of them dots only.
 _PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~!$&'()*+,;=:@-]+)+")
@@ -87,8 +88,21 @@ class Settings(BaseSettings):
     max_batch_rows: int = Field(
         256, ge=1, le=1_000_000, description="Most rows merged into one prediction."
     )
-    rehearsal_requests: int = Field(
-        32, ge=0, le=10_000, description="Recent requests that a new version must answer first."
+    concurrency: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Predictions at a time in one worker, 1 to 1024; requests are not merged where "
+        "there are several. Default: auto, which is 32 for a model that waits for something else "
+        "for most of a prediction, and 1 for any other.",
+    )
+    rehearsal_requests: int | None = Field(
+        None,
+        ge=0,
+        le=10_000,
+        description="Recent requests that a new version must answer first. Default: 32, but none "
+        "for a model that waits for something else for most of a prediction, or that speaks chat, "
+        "completions or responses; a number holds for all.",
     )
     rehearsal_seconds: float = Field(
         10.0,
@@ -148,6 +162,11 @@ class Settings(BaseSettings):
         description="1 loads versions from any path on this machine that a registry elsewhere "
         "names. Default: only from within the artifacts of a version's run or logged model.",
     )
+    api_key: SecretStr | None = Field(
+        None,
+        description="Bearer token that /invocations and OpenAI's routes ask for. Default: none.",
+    )
+    api_key_file: Path | None = Field(None, description="File that holds the key.")
     reload_token: SecretStr | None = Field(
         None, description="Bearer token that POST /reload asks for. Default: none."
     )
@@ -180,6 +199,12 @@ class Settings(BaseSettings):
         if isinstance(value, str) and value.strip().lower() == "auto":
             return min(_MOST_WORKERS, available_cores())
         return value
+
+    @field_validator("concurrency", mode="before")
+    @classmethod
+    def _measured(cls, value: object) -> object:
+        automatic = isinstance(value, str) and value.strip().lower() == "auto"
+        return None if automatic else value
 
     @field_validator("log_level", "log_format", "batching", "share_model", "sandbox", mode="before")
     @classmethod
@@ -219,7 +244,7 @@ class Settings(BaseSettings):
     def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(parse_host(text) for text in value)
 
-    @field_validator("reload_token")
+    @field_validator("reload_token", "api_key")
     @classmethod
     def _is_token(cls, value: SecretStr | None) -> SecretStr | None:
         token = SecretStr(value.get_secret_value().strip()) if value is not None else None
@@ -242,7 +267,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"there is no {path!r}")
         return tuple(str(Path(path).resolve()) for path in value)
 
-    @field_validator("reload_token_file")
+    @field_validator("reload_token_file", "api_key_file")
     @classmethod
     def _is_readable(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_file():
@@ -250,9 +275,20 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
-    def _one_token(self) -> Self:
+    def _one_of_each(self) -> Self:
         if self.reload_token is not None and self.reload_token_file is not None:
             raise ValueError("RELOAD_TOKEN and RELOAD_TOKEN_FILE are both set")
+        if self.api_key is not None and self.api_key_file is not None:
+            raise ValueError("API_KEY and API_KEY_FILE are both set")
+        return self
+
+    @model_validator(mode="after")
+    def _merged_or_at_once(self) -> Self:
+        if self.batching == "on" and (self.concurrency or 1) > 1:
+            raise ValueError(
+                f"BATCHING=on and CONCURRENCY={self.concurrency} can't be had together: requests "
+                "are merged, or several are predicted at a time"
+            )
         return self
 
     @property
@@ -264,6 +300,12 @@ class Settings(BaseSettings):
     def name(self) -> str:
         """MODEL_NAME, or what the URI suggests."""
         return self.model_name or self.uri.default_model_name
+
+    @property
+    def requests_kept(self) -> int:
+        """How many recent requests may rehearse the next version."""
+        given = self.rehearsal_requests
+        return _REHEARSAL_REQUESTS if given is None else given
 
     @property
     def bytes_in_flight(self) -> int:
@@ -305,7 +347,7 @@ def read_settings() -> Settings:
     variable = _variable(field)
     if problem["type"] == "missing":
         raise BadSettings(f"{variable} is not set. {_takes(field)}")
-    if variable == "RELOAD_TOKEN":
+    if variable in ("RELOAD_TOKEN", "API_KEY"):
         raise BadSettings(f"{variable} can't be used: {message}")
     value = next(v for name, v in os.environ.items() if name.upper() == variable)
     raise BadSettings(f"{variable}={value!r}: {message}. {_takes(field)}")

@@ -257,11 +257,14 @@ def test_of_two_that_begin_alike_nothing_is_left() -> None:
 
 def test_a_token_from_a_file_is_hidden_until_another_takes_its_place() -> None:
     hide_credentials({"DB_PASSWORD": "of-the-database"})
-    hide_token("the-first-token")
+    hide_token("the-first-token", "one")
     assert redact("the-first-token of-the-database") == "*** ***"
-    hide_token("the-second-token")
+    hide_token("the-second-token", "one")
+    hide_token("of-another-name", "other")
     assert redact("the-first-token the-second-token") == "the-first-token ***"
-    hide_token("")
+    assert redact("of-another-name") == "***"
+    hide_token("", "one")
+    hide_token("", "other")
     assert redact("of-the-database, and nothing else") == "***, and nothing else"
 
 

@@ -53,11 +53,16 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ("LOAD_TIMEOUT_SECONDS", "0"),
         ("DRAIN_TIMEOUT_SECONDS", "-3"),
         ("BATCHING", "sometimes"),
+        ("CONCURRENCY", "0"),
+        ("CONCURRENCY", "1025"),
+        ("CONCURRENCY", "many"),
+        ("REHEARSAL_REQUESTS", "-1"),
         ("LOG_LEVEL", "loud"),
         ("LOG_FORMAT", "xml"),
         ("MODEL_URI", "models:/demo/a/b"),
         ("MODEL_URI", "runs:/0123"),
         ("RELOAD_TOKEN_FILE", "/there/is/no/such/file"),
+        ("API_KEY_FILE", "/there/is/no/such/file"),
         ("ROOT_PATH", "models/demo"),
         ("ROOT_PATH", "/models//demo"),
         ("ROOT_PATH", "/models/../demo"),
@@ -127,6 +132,35 @@ def test_a_bad_value_is_said_of_the_variable_that_holds_it(
 
 
 @pytest.mark.parametrize(
+    ("given", "concurrency"),
+    [("", None), ("auto", None), (" Auto ", None), ("1", 1), ("1024", 1024)],
+)
+def test_how_many_predictions_at_a_time_is_measured_unless_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, given: str, concurrency: int | None
+) -> None:
+    monkeypatch.setenv("CONCURRENCY", given)
+    assert read_settings().concurrency == concurrency
+
+
+def test_merging_and_several_at_a_time_exclude_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BATCHING", "on")
+    monkeypatch.setenv("CONCURRENCY", "1")
+    assert read_settings().concurrency == 1
+    monkeypatch.setenv("CONCURRENCY", "4")
+    with pytest.raises(BadSettings, match=r"^BATCHING=on and CONCURRENCY=4 can't be had together"):
+        read_settings()
+
+
+@pytest.mark.parametrize(("given", "set_", "kept"), [("", None, 32), ("0", 0, 0), ("32", 32, 32)])
+def test_a_number_of_rehearsed_requests_is_told_from_none(
+    monkeypatch: pytest.MonkeyPatch, given: str, set_: int | None, kept: int
+) -> None:
+    monkeypatch.setenv("REHEARSAL_REQUESTS", given)
+    settings = read_settings()
+    assert (settings.rehearsal_requests, settings.requests_kept) == (set_, kept)
+
+
+@pytest.mark.parametrize(
     ("given", "prefix"), [("/a", "/a"), ("/a/b-c.d/", "/a/b-c.d"), ("/", ""), ("", "")]
 )
 def test_a_prefix_is_written_without_a_slash_at_the_end(
@@ -164,39 +198,53 @@ def test_a_missing_model_uri_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         read_settings()
 
 
-def test_a_token_is_read_from_a_file_and_never_shown(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+secrets = pytest.mark.parametrize("variable", ["RELOAD_TOKEN", "API_KEY"])
+
+
+@secrets
+def test_a_secret_may_be_in_a_file_but_not_twice(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
 ) -> None:
-    file = tmp_path / "token"
+    file = tmp_path / "secret"
     file.write_text("s3cret\n")
-    monkeypatch.setenv("RELOAD_TOKEN_FILE", str(file))
+    monkeypatch.setenv(f"{variable}_FILE", str(file))
     settings = read_settings()
-    assert settings.asks_for_token
+    assert settings.asks_for_token == (variable == "RELOAD_TOKEN")
     assert "s3cret" not in repr(settings)
 
-    monkeypatch.setenv("RELOAD_TOKEN", "s3cret")
-    with pytest.raises(BadSettings, match="both set") as caught:
+    monkeypatch.setenv(variable, "s3cret")
+    with pytest.raises(
+        BadSettings, match=f"^{variable} and {variable}_FILE are both set"
+    ) as caught:
         read_settings()
     assert "s3cret" not in str(caught.value)
 
 
-def test_the_token_is_not_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RELOAD_TOKEN", "s3cret")
+@secrets
+def test_a_secret_is_not_in_the_settings_text(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "s3cret")
     settings = read_settings()
-    assert settings.asks_for_token
+    assert settings.asks_for_token == (variable == "RELOAD_TOKEN")
     assert "s3cret" not in repr(settings)
 
 
-def test_white_space_around_the_token_is_not_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RELOAD_TOKEN", " s3cret\n")
-    token = read_settings().reload_token
-    assert token is not None
-    assert token.get_secret_value() == "s3cret"
+@secrets
+def test_white_space_around_a_secret_is_not_part_of_it(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, " s3cret\n")
+    secret = getattr(read_settings(), variable.lower())
+    assert secret.get_secret_value() == "s3cret"
 
 
-def test_a_token_of_white_space_alone_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RELOAD_TOKEN", " \n")
-    with pytest.raises(BadSettings, match=r"^RELOAD_TOKEN can't be used: .* white space$"):
+@secrets
+def test_a_secret_of_white_space_alone_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, " \n")
+    with pytest.raises(BadSettings, match=rf"^{variable} can't be used: .* white space$"):
         read_settings()
 
 

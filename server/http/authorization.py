@@ -1,21 +1,52 @@
-"""Who may post to `/reload`."""
-
-import asyncio
-import hmac
+"""Who may post to `/reload`, and who may ask for predictions."""
 
 import structlog
-from aiohttp import hdrs, web
+from aiohttp import web
+from aiohttp.typedefs import Handler
 
+from server.http.connection import Connection
 from server.http.errors import error_response
+from server.http.keys import INVOCATIONS, PREDICTING, RELOAD_TOKEN
 from server.http.pages import is_from_page, is_trusted
 from server.http.peers import address_of
-from server.redaction import hide_token
+from server.http.tokens import Token, ask_for
 from server.settings import Settings
 
 # What proxies say of those who ask them; some say but one of these.
 _FORWARDED = ("forwarded", "via", "x-forwarded", "x-real-ip")
+# So long an API key may still be taken after its file has changed.
+_KEY_FRESH_SECONDS = 1.0
 
 log = structlog.get_logger("server.http.authorization")
+
+
+def reload_token(settings: Settings) -> Token:
+    """What `/reload` asks for. Its file is read each time."""
+
+    def tell(error: Exception) -> None:
+        log.warning("reload_token_unreadable", error=str(error))
+
+    return Token("reload_token", settings.reload_token, settings.reload_token_file, tell)
+
+
+def api_key(settings: Settings) -> Token:
+    """What predictions ask for. Its file is read once a second at most."""
+
+    def tell(error: Exception) -> None:
+        log.warning("api_key_unreadable", error=str(error))
+
+    return Token("api_key", settings.api_key, settings.api_key_file, tell, _KEY_FRESH_SECONDS)
+
+
+@web.middleware
+async def ask_for_key(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Have predictions made only for those who show the API key."""
+    predicts = request.match_info.handler in request.app[PREDICTING]
+    if predicts and not await request.app[INVOCATIONS].key.is_in(request.headers):
+        assert isinstance(request.protocol, Connection)
+        request.protocol.discard_body()
+        return ask_for("the API key")
+    return await handler(request)
 
 
 async def refuse_unauthorized(
@@ -29,14 +60,9 @@ async def refuse_unauthorized(
     Args:
         force: Whether the request asks to skip the rehearsal.
     """
-    if settings.asks_for_token:
-        if await _has_token(request, settings):
-            return None
-        return error_response(
-            401,
-            "send the reload token: Authorization: Bearer TOKEN",
-            headers={hdrs.WWW_AUTHENTICATE: "Bearer"},
-        )
+    token = request.app[RELOAD_TOKEN]
+    if token.asked_for:
+        return None if await token.is_in(request.headers) else ask_for("the reload token")
     if is_from_page(request.headers) and not is_trusted(request.headers, settings.allowed_hosts):
         return error_response(
             403,
@@ -57,27 +83,3 @@ def _is_local(request: web.Request) -> bool:
     address = address_of(request.transport)
     forwarded = any(name.lower().startswith(_FORWARDED) for name in request.headers)
     return address is not None and address.is_loopback and not forwarded
-
-
-async def _has_token(request: web.Request, settings: Settings) -> bool:
-    """Whether a request has the token, as RFC 6750, section 2.1, has it: `Authorization: Bearer
-    TOKEN`. A file that holds it is read each time, as it may change; while it can't be read, nobody
-    is let in."""
-    scheme, _, given = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-    # Headers hold any bytes; a file that is empty for the moment must not let everyone in.
-    sent = given.strip().encode("utf-8", "surrogateescape")
-    token = await _token(settings)
-    correct = hmac.compare_digest(sent, token.encode()) and token != ""
-    return correct and scheme.lower() == "bearer"
-
-
-async def _token(settings: Settings) -> str:
-    if settings.reload_token_file is None:
-        return settings.reload_token.get_secret_value() if settings.reload_token else ""
-    try:
-        token = (await asyncio.to_thread(settings.reload_token_file.read_text)).strip()
-    except (OSError, ValueError) as error:
-        log.warning("reload_token_unreadable", error=str(error))
-        return ""
-    hide_token(token)
-    return token

@@ -12,6 +12,7 @@ from aiohttp import __version__ as aiohttp_version
 from aiohttp.abc import AbstractAccessLogger
 
 from server.http.app import make_app
+from server.http.authorization import api_key
 from server.http.budget import Budget
 from server.http.clients import Clients, Limits
 from server.http.connection import Connection
@@ -55,7 +56,8 @@ class Runner(web.ServerRunner):
     ) -> None:
         clients = Clients(limits or _limits(settings), Budget(settings.bytes_in_flight))
         metrics = Metrics(deployment, clients)
-        invocations = Invocations(deployment, metrics, settings, clients.budget)
+        key = api_key(settings)
+        invocations = Invocations(deployment, metrics, settings, clients.budget, key)
         app = make_app(settings, deployment, watcher, metrics, invocations)
         self._app_runner = web.AppRunner(app)
         self._connections = _Server(settings, invocations, clients)

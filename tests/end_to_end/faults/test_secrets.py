@@ -19,6 +19,7 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.faults
 
 TOKEN = "s3cret-token-4713"  # noqa: S105
+KEY = "s3cret-key-4716"
 
 # Answers with all that a model can find of an environment: its own, and those of the processes
 # above it, the gateway among them.
@@ -52,9 +53,10 @@ SPY = """
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, saved: SavedModels) -> Iterator[Server]:
-    """A server with a token and a model that looks for it."""
+    """A server with a token and a key, and a model that looks for them."""
     scratch, model = tmp_path_factory.mktemp("token"), str(saved.save(SPY))
-    server = without(ALL, lambda: Server(scratch, MODEL_URI=model, RELOAD_TOKEN=TOKEN))
+    secrets = {"RELOAD_TOKEN": TOKEN, "API_KEY": KEY}
+    server = without(ALL, lambda: Server(scratch, MODEL_URI=model, **secrets))
     server.wait_healthy()
     yield server
     server.close()
@@ -102,7 +104,8 @@ def test_a_model_does_not_find_the_token(server: Server) -> None:
         pytest.skip("with its capabilities, the server may read every process")
 
     def found(what: str) -> str:
-        (answer,) = server.predict(text(what)).json["predictions"]
+        key = {"Authorization": f"Bearer {KEY}"}
+        (answer,) = server.predict(text(what), key).json["predictions"]
         return str(answer)
 
     # What it may see shows that it looks in the right place.
@@ -111,6 +114,7 @@ def test_a_model_does_not_find_the_token(server: Server) -> None:
         assert "Permission denied" in found(what)
     for what in ("own", "above", "gateway"):
         assert TOKEN not in found(what)
+        assert KEY not in found(what)
 
 
 def test_nobody_else_sees_into_the_servers_processes(
@@ -140,6 +144,7 @@ def test_the_token_is_never_shown(server: Server) -> None:
     for path in ("/info", "/metrics", "/openapi.json", "/health"):
         shown += server.get(path).body.decode()
     assert TOKEN not in shown
+    assert KEY not in shown
 
 
 def test_the_token_may_come_from_a_file_that_changes(
