@@ -7,6 +7,7 @@ empty handler costs: `server.http.short_way` hands its body over with `submit` a
 
 import asyncio
 from collections.abc import Callable
+from contextlib import aclosing
 from http import HTTPStatus
 from time import perf_counter
 from typing import NamedTuple
@@ -20,19 +21,21 @@ from server.http.bodies import Bodies
 from server.http.budget import UNCOUNTED, Budget, Hold, hold_answer
 from server.http.connection import Connection
 from server.http.errors import error_response, serving_error_response
+from server.http.events import DONE, event_stream, in_mlflows_shape, write_event
 from server.http.metrics import Metrics
 from server.http.packing import LARGEST_PLAIN, may_pack, pack, wants_gzip
 from server.http.paths import spellings
-from server.http.request_ids import REQUEST_ID_HEADER, id_in, request_id
+from server.http.request_ids import REQUEST_ID_HEADER, VERSION_HEADER, id_in, request_id
+from server.http.tokens import Token
 from server.http.wire import http_date, written
 from server.redaction import redact_json
 from server.serving.calls import Answered
 from server.serving.deployment import Deployment
+from server.serving.streams import Stream
 from server.settings import Settings
 from server.worker.frames import Answer
 
 PATH = "/invocations"
-VERSION_HEADER = "X-Model-Version"
 
 log = structlog.get_logger("server.http.invocations")
 
@@ -58,6 +61,7 @@ class Invocations:
 
     Attributes:
         budget: What bodies and answers may take of memory.
+        key: What requests have to show.
         paths: Where requests that need no routing are posted to.
 
     Args:
@@ -65,35 +69,64 @@ class Invocations:
         metrics: Told of each answer.
         settings: The largest body, and how long one may take to arrive.
         budget: See above.
+        key: See above.
     """
 
     def __init__(
-        self, deployment: Deployment, metrics: Metrics, settings: Settings, budget: Budget
+        self,
+        deployment: Deployment,
+        metrics: Metrics,
+        settings: Settings,
+        budget: Budget,
+        key: Token,
     ) -> None:
         self._deployment = deployment
         self._metrics = metrics
         self.budget = budget
+        self.key = key
         self._max_body_bytes = settings.max_body_bytes
         self._bodies = Bodies(budget, settings.max_body_bytes, settings.request_timeout_seconds)
+        self._asks_for_key = key.asked_for
         self._leaves_origins = bool(settings.cors_allowed_origins)
         self.paths = frozenset(p for p in spellings(PATH, settings.root_path) if p[-1] != "/")
         self._refusals = _Refusals(metrics)
         self._heads = _Heads()
 
-    async def handle(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a request that came through aiohttp's routing.
 
         Raises:
             ServingError: it can't be answered as it should be.
             HTTPException: the body can't be had, see `Bodies.read`.
         """
+        content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
+        return await self.answer(request, content_type.encode("utf-8", "surrogateescape"))
+
+    async def answer(
+        self,
+        request: web.Request,
+        content_type: bytes,
+        error_of: Callable[[int, bytes], bytes] = in_mlflows_shape,
+    ) -> web.StreamResponse:
+        """Answer a request, whole or as a stream.
+
+        Args:
+            content_type: How its body is to be read.
+            error_of: Makes of an error's status and body, which has MLflow's shape, what a stream
+                that has begun says of it, as JSON.
+
+        Raises:
+            ServingError, HTTPException: as `handle`.
+        """
         identifier = request_id(request)
         client = request.protocol.client if isinstance(request.protocol, Connection) else b""
         try:
             body, hold = await self._bodies.read(request)
-            prediction = self._submit(request.headers, body, identifier, client, hold)
+            prediction = self._submit(request.headers, content_type, body, identifier, client, hold)
             del body, hold
             answer, label = await prediction.answered
+            if isinstance(answer, Stream):
+                return await self._send(request, answer, label, prediction, error_of)
             self._metrics.observe(answer.outcome, perf_counter() - prediction.started)
             response = _response(answer, label)
             hold_answer(response, self.budget)
@@ -102,6 +135,54 @@ class Invocations:
             raise
         return response
 
+    async def _send(
+        self,
+        request: web.Request,
+        stream: Stream,
+        label: str,
+        prediction: Prediction,
+        error_of: Callable[[int, bytes], bytes],
+    ) -> web.StreamResponse:
+        """Send a stream as it comes, as server-sent events."""
+        response = event_stream(label, prediction.request_id)
+        try:
+            await response.prepare(request)
+            await self._send_chunks(response, stream)
+            if (failed := self._failure_of(stream, prediction)) is not None:
+                await write_event(response, error_of(*failed))
+            await write_event(response, DONE)
+            await response.write_eof()
+        except ConnectionResetError:
+            # The client has gone.
+            pass
+        finally:
+            stream.cancel()
+        return response
+
+    async def _send_chunks(self, response: web.StreamResponse, stream: Stream) -> None:
+        async with aclosing(stream.chunks()) as chunks:
+            async for chunk in chunks:
+                try:
+                    hold = self.budget.hold(len(chunk))
+                except TooMuchInFlight as error:
+                    stream.finish(error)
+                    return
+                await write_event(response, chunk)
+                del chunk, hold
+
+    def _failure_of(self, stream: Stream, prediction: Prediction) -> tuple[int, bytes] | None:
+        """Count a stream that has ended, and return the status and the body of the error that has
+        ended it, if one has."""
+        end = stream.end
+        assert end is not None
+        if isinstance(end, ServingError):
+            self._refusals.note(end, prediction.request_id)
+            refusal = serving_error_response(end)
+            assert isinstance(refusal.body, bytes)
+            return refusal.status, refusal.body
+        self._metrics.observe(end.outcome, perf_counter() - prediction.started)
+        return None if end.status == HTTPStatus.OK else (end.status, redact_json(end.body))
+
     def takes(self, headers: "CIMultiDictProxy[str]", size: int) -> bool:
         """Whether `submit` takes a request with such headers and a body of so many bytes."""
         return (
@@ -109,6 +190,7 @@ class Invocations:
             and hdrs.EXPECT not in headers
             and hdrs.CONTENT_ENCODING not in headers
             and not (self._leaves_origins and hdrs.ORIGIN in headers)
+            and (not self._asks_for_key or self.key.is_known_in(headers))
             # Connections are closed after the answer, then: aiohttp knows how.
             and not self._deployment.stopping
         )
@@ -121,7 +203,8 @@ class Invocations:
         identifier = id_in(headers)
         try:
             hold = self.budget.hold(len(body)) if len(body) > UNCOUNTED else None
-            return self._submit(headers, body, identifier, client, hold)
+            content_type = headers.get(hdrs.CONTENT_TYPE, "").encode("utf-8", "surrogateescape")
+            return self._submit(headers, content_type, body, identifier, client, hold)
         except ServingError as error:
             refused: Answered = asyncio.get_running_loop().create_future()
             # Its traceback would lead back here, to the future: a cycle for the collector, which
@@ -135,6 +218,7 @@ class Invocations:
         error = prediction.answered.exception()
         if error is None:
             answer, label = prediction.answered.result()
+            assert isinstance(answer, Answer), "the short way takes no requests for streams"
             self._metrics.observe(answer.outcome, perf_counter() - prediction.started)
             if answer.status == HTTPStatus.OK and len(answer.body) <= LARGEST_PLAIN:
                 return b"%b%d\r\n%b: %b\r\n\r\n%b" % (
@@ -167,6 +251,7 @@ class Invocations:
     def _submit(
         self,
         headers: "CIMultiDictProxy[str]",
+        content_type: bytes,
         body: bytes,
         identifier: str,
         client: bytes,
@@ -176,7 +261,6 @@ class Invocations:
         release = self._deployment.release
         if release is None:
             raise NotServing("no model serves yet; /health says why")
-        content_type = headers.get(hdrs.CONTENT_TYPE, "").encode("utf-8", "surrogateescape")
         answered = release.submit(content_type, identifier.encode(), body, client, hold)
         return Prediction(identifier, started, answered, headers)
 

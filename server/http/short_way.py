@@ -21,6 +21,7 @@ from server.http.errors import serving_error_response
 from server.http.heads import END_OF_HEAD, MAX_HEAD_BYTES, refuse_large_head
 from server.http.invocations import Prediction
 from server.http.wire import written
+from server.worker.frames import may_stream
 
 # What a client whose head is refused gets to finish sending, so that it reads the answer.
 _LINGERING_SECONDS = 5.0
@@ -198,6 +199,8 @@ class ShortWay(Connection):
             # It would go on with what has come behind, as soon as this body is read.
             or self._reading_paused
             or not predictions.takes(message.headers, payload.total_bytes)
+            # Streams take time to write.
+            or (payload.total_bytes > 0 and may_stream(b"".join(payload._buffer)))
         ):
             return False
         self._messages.clear()

@@ -17,6 +17,7 @@ from server.http.budget import Budget
 from server.http.clients import Clients, Limits
 from server.http.connection import Connection
 from server.http.invocations import PATH, Prediction
+from server.serving.calls import Answered
 from server.worker.frames import Answer, Outcome
 
 _SECONDS = 5.0
@@ -48,7 +49,7 @@ _OVERRIDDEN: Mapping[str, tuple[str, ...]] = {
     "shutdown": ("self", "timeout"),
 }
 _MESSAGE_PARTS = ("headers", "method", "path", "should_close", "upgrade", "version")
-_BODY_PARTS = ("exception", "is_eof", "read_nowait", "total_bytes")
+_BODY_PARTS = ("_buffer", "exception", "is_eof", "read_nowait", "total_bytes")
 
 
 async def short_way_problem() -> str | None:
@@ -104,13 +105,15 @@ class _Echo:
 
     def submit(self, headers: "CIMultiDictProxy[str]", body: bytes, _client: bytes) -> Prediction:
         loop = asyncio.get_running_loop()
-        answered: asyncio.Future[tuple[Answer, str]] = loop.create_future()
+        answered: Answered = loop.create_future()
         loop.call_soon(answered.set_result, (Answer(0, 200, Outcome.OK, body), ""))
         return Prediction("", 0.0, answered, headers)
 
     def finish(self, prediction: Prediction, later: Callable[[bytes], None]) -> bytes | None:
         self.answered += 1
-        body = prediction.answered.result()[0].body
+        given, _ = prediction.answered.result()
+        assert isinstance(given, Answer)
+        body = given.body
         answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
         if self.answered % 2:
             return answer

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import TypeAdapter, ValidationError, with_config
+from pydantic import Field, TypeAdapter, ValidationError, with_config
 
 from server.errors import LoadFailed
 
@@ -14,6 +14,7 @@ _WRONG = "the process says what none does"
 _LARGEST = 16 * 1024 * 1024
 # As deep as answers of this server may put what a model has said: orjson writes 254 levels.
 _ENVELOPE = 64
+_MOST_SLOTS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,14 @@ class Ready:
         answers: What was answered to the real requests; empty where nothing was.
         merged_formats: Request formats whose requests share predictions.
         merging_reason: Why those.
+        slots: How many predictions it can make at a time.
+        slots_reason: Why so many.
+        waits: Whether the model waits for something else for most of a prediction; None where
+            that could not be told.
+        speaks: Which of MLflow's interfaces for conversations the model has, see
+            `server.worker.conversations`.
+        streams: Whether it can answer in pieces.
+        replay_skipped: Why it was not asked all real requests, other than for want of time.
         unshared: Why no workers can be forked from the process; None where they can.
     """
 
@@ -77,6 +86,12 @@ class Ready:
     answers_failed: int
     merged_formats: tuple[str, ...]
     merging_reason: str
+    slots: Annotated[int, Field(ge=1, le=_MOST_SLOTS)]
+    slots_reason: str
+    waits: bool | None
+    speaks: Literal["chat", "agent", "responses"] | None
+    streams: bool
+    replay_skipped: str | None
     unshared: str | None
     sandbox: str
     answers: tuple[bytes, ...]

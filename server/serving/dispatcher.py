@@ -3,17 +3,18 @@
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable
+from functools import partial
 
 from server.errors import QueueFull, ServingError
-from server.processes.worker_process import WorkerProcess
-from server.serving.calls import Answered, Batch, Call, refuse
+from server.processes.worker_process import State, WorkerProcess
+from server.serving.calls import Answered, Batch, Call, add_chunk, answer, refuse
+from server.serving.held import Held
+from server.serving.keeper import Keeper, StartSpare
 from server.serving.overdue import Overdue
 from server.serving.retrials import Retrials
-from server.serving.spare import StartSpare
 from server.serving.traffic import AnswerCount, RecentRequests
 from server.settings import Settings
-from server.worker.frames import Answer, Outcome
+from server.worker.frames import SLOTS_OF_WAITING, Answer, Finding, Outcome, may_stream
 from watcher.versions import ModelVersion
 
 # A request this large is never merged, and takes a worker long enough that what comes after it
@@ -23,18 +24,19 @@ _BATCH_BYTES = 1024 * 1024
 
 
 class Dispatcher:
-    """Gives each free worker what waits, as one batch; no request waits for a batch to fill.
+    """Gives each free worker what waits, as one batch; no request waits for a batch to fill. A
+    worker that answers several batches at a time gets each request in one of its own.
 
     Attributes:
         empty: Set while every request is answered.
         answers: How many are.
+        streams: Whether the model can stream.
 
     Args:
         model: The version that the workers serve; its label stands in every answer.
         settings: Limits.
         recent: Where answered requests are kept.
-        on_culprit: Called with the digest of each request that killed or hung a worker by itself,
-            where suspects are asked again in spare workers.
+        keeper: Hears what becomes of the workers.
     """
 
     def __init__(
@@ -42,16 +44,16 @@ class Dispatcher:
         model: ModelVersion,
         settings: Settings,
         recent: RecentRequests,
-        on_culprit: Callable[[bytes], None],
+        keeper: Keeper,
     ) -> None:
+        self.streams = False
         self._label = model.label
         self._settings = settings
         self._recent = recent
         self._loop = asyncio.get_running_loop()
+        self._keeper = keeper
         self._queue: deque[Call] = deque()
-        self._idle: deque[WorkerProcess] = deque()
-        # What each busy worker holds; it predicts the first.
-        self._batches: dict[WorkerProcess, deque[Batch]] = {}
+        self._held = Held()
         self._ahead_from = math.inf
         self._merging = False
         self._dispatching = False
@@ -65,7 +67,7 @@ class Dispatcher:
             self._queue,
             self.answers,
             self._note_retrials,
-            on_culprit,
+            keeper,
         )
         # Looked at for each request; empty while none is known.
         self._known_lengths = self._retrials.known_lengths
@@ -73,9 +75,10 @@ class Dispatcher:
             model.display,
             settings.request_timeout_seconds,
             self._queue,
-            self._batches,
+            self._held.batches,
             self.answers,
             self._retrials.note_hung,
+            self._retire,
             self._note_emptiness,
         )
 
@@ -86,8 +89,15 @@ class Dispatcher:
 
     @property
     def unanswered(self) -> int:
-        """How many requests wait or are held by a worker."""
-        return len(self._queue) + len(self._held()) + self._retrials.unanswered
+        """How many requests wait or are held by a worker, and are waited for."""
+        held = sum(call.awaited for call in self._held.calls)
+        return len(self._queue) + held + self._retrials.unanswered
+
+    @property
+    def streaming(self) -> int:
+        """How many of those have got a part of their answer."""
+        begun = [call.stream for call in self._held.calls if call.stream is not None]
+        return sum(stream.awaited for stream in begun) + self._retrials.streaming
 
     def offer_spares(self, start_spare: StartSpare) -> None:
         """From now on, ask what a lost worker held in spare workers rather than in these."""
@@ -98,28 +108,27 @@ class Dispatcher:
         self._merging = merging
         self._free(worker)
 
-    def remove(self, worker: WorkerProcess) -> bool:
-        """Have other workers answer what a lost one held, and return whether it held anything."""
-        if worker in self._idle:
-            self._idle.remove(worker)
-        batches = self._batches.pop(worker, deque())
+    def worker_lost(self, worker: WorkerProcess) -> None:
+        """Have other workers answer what a lost one held."""
+        batches = [*self._held.remove(worker)]
         self._ahead_from = math.inf
-        while len(batches) > 1:
-            # Not begun: none of these can have been the reason.
-            self._queue.extendleft(reversed(batches.pop().calls.values()))
-        if not batches:
-            return False
-        self._retrials.add([*batches[0].calls.values()])
-        return True
+        # None of those that it had not begun with can have been the reason.
+        waited = [call for batch in batches if not batch.has_begun for call in batch.calls.values()]
+        self._queue.extendleft(reversed(waited))
+        suspects = [call for batch in batches if batch.has_begun for call in batch.calls.values()]
+        broken = [call for call in suspects if call.stream is not None]
+        self._retrials.note_broken(broken, alone=len(suspects) == 1)
+        self._retrials.add([call for call in suspects if call.stream is None])
+        self._keeper.worker_lost(worker, held=any(batch.has_begun for batch in batches))
 
     def close(self, error: ServingError) -> None:
         """Refuse whatever is unanswered, and whatever comes."""
         self._closed = error
         self._overdue.stop()
-        for call in [*self._queue, *self._held()]:
+        for call in [*self._queue, *self._held.calls]:
             refuse(call, error)
         self._queue.clear()
-        self._batches.clear()
+        self._held.batches.clear()
         self._retrials.close(error)
         self.empty.set()
 
@@ -147,11 +156,12 @@ class Dispatcher:
         if self._closed is not None:
             raise self._closed
         # What free workers are about to take does not wait.
-        if len(self._queue) >= self._settings.max_queue + len(self._idle):
+        most = self._settings.max_queue
+        if len(self._queue) >= most and len(self._queue) >= most + self._held.free_slots:
             raise QueueFull(f"{len(self._queue)} requests are waiting")
         due = self._loop.time() + self._settings.request_timeout_seconds
-        answer: Answered = self._loop.create_future()
-        call = Call(content_type, request_id, body, due, answer, client, hold)
+        answered: Answered = self._loop.create_future()
+        call = Call(content_type, request_id, body, due, answered, client, hold)
         if self._known_lengths and len(body) in self._known_lengths:
             self.empty.clear()
             self._retrials.screen(call, self.adopt)
@@ -168,101 +178,151 @@ class Dispatcher:
         self._note_emptiness()
 
     def adopt(self, call: Call) -> None:
-        """Queue a call that came to another release."""
+        """Queue a call, which may have come to another release."""
+        call.streams = self.streams and may_stream(call.body)
         self._queue.append(call)
         self.empty.clear()
         self._schedule()
 
-    def take_answers(self, worker: WorkerProcess, answers: list[Answer]) -> None:
-        """Hand out what a worker answered of its first batch.
+    def take_answers(self, worker: WorkerProcess, number: int, answers: list[Answer]) -> None:
+        """Hand out what a worker answered of a batch.
 
         Raises:
-            ValueError, LookupError: the answers are not those to a batch that it holds.
+            ValueError, LookupError: the answers are not those to a batch that it has begun with.
         """
         if not answers:
             raise ValueError("a frame without an answer")
-        batch = self._batches[worker][0]
-        for answer in answers:
-            call = batch.calls.pop(answer.place)
-            if not call.answer.done():
-                call.answer.set_result((answer, self._label))
+        if (batch := self._awaited(worker, number)) is None:
+            return
+        for given in answers:
+            call = batch.calls.pop(given.place)
+            answer(call, given, self._label)
         self.answers.total += len(answers)
         now = self._loop.time()
         # One of a batch is enough to rehearse with, and costs the others nothing.
-        if answer.outcome is Outcome.OK and self._recent.is_due(call.client, now):
+        whole = given.outcome is Outcome.OK and call.stream is None
+        if whole and self._recent.is_due(call.client, now):
             seconds = (now - batch.begun) / len(answers)
-            self._recent.note(call.client, call.content_type, call.body, answer.body, now, seconds)
+            self._recent.note(call.client, call.content_type, call.body, given.body, now, seconds)
         if batch.calls:
             # It does not hang: the rest may be many, each predicted by itself.
             batch.begun = now
             batch.due = now + self._overdue.patience(len(batch.calls))
 
-    def batch_done(self, worker: WorkerProcess, merging: bool) -> None:
-        """Note that a worker has answered all of its first batch.
-
-        Args:
-            merging: Whether it still merges requests.
+    def take_chunk(self, worker: WorkerProcess, number: int, chunk: bytes | None) -> None:
+        """Hand on a chunk of a stream.
 
         Raises:
-            ValueError: it has not answered all.
+            ValueError, LookupError: the worker has not begun with such a batch, or that asks for no
+                stream.
         """
-        batches = self._batches[worker]
-        if batches[0].calls:
-            raise ValueError(f"{len(batches[0].calls)} answers are missing")
-        self._merging = merging
-        batches.popleft()
-        if batches:
-            self._begin(batches)
+        if (batch := self._awaited(worker, number)) is None:
+            return
+        (call,) = batch.calls.values()
+        credit, cancel = partial(worker.credit, number), partial(self._cancel, worker, number)
+        add_chunk(call, chunk, self._label, credit, cancel)
+        if call.alone:
+            # It is not asked again, whatever becomes of the worker: others may have that, too.
+            call.alone = False
+            if worker.state is not State.RETIRING and worker.slots > 1:
+                self._free(worker)
+        batch.due = self._loop.time() + self._settings.request_timeout_seconds
+
+    def batch_done(self, worker: WorkerProcess, number: int, finding: Finding) -> None:
+        """Note that a worker has answered all of a batch.
+
+        Raises:
+            ValueError, LookupError: it has not.
+        """
+        if self._closed is not None:
+            return
+        batch = self._held.begun(worker, number)
+        if batch.calls:
+            raise ValueError(f"{len(batch.calls)} answers are missing")
+        self._held.take(worker, number)
+        left = self._held.of(worker)
+        if finding is Finding.WAITS and worker.slots == 1:
+            worker.slots = SLOTS_OF_WAITING
+            self._keeper.worker_waits()
+        if worker.slots == 1:
+            self._merging = finding is Finding.MERGES
+        for ahead in left.values():
+            if not ahead.has_begun:
+                self._begin(worker, ahead)
+        if worker.state is State.RETIRING:
+            if all(batch.hung for batch in left.values()):
+                worker.kill()
+        elif left and worker.slots == 1:
             self._schedule()
         else:
-            del self._batches[worker]
             self._free(worker)
 
-    def _held(self) -> list[Call]:
-        """What the workers have not answered yet."""
-        batches = (batch for held in self._batches.values() for batch in held)
-        return [call for batch in batches for call in batch.calls.values()]
+    def _awaited(self, worker: WorkerProcess, number: int) -> Batch | None:
+        """The batch that a worker answers; None where those who asked have been told otherwise."""
+        if self._closed is not None:
+            return None
+        batch = self._held.begun(worker, number)
+        return None if batch.hung else batch
 
     def _schedule(self) -> None:
         """Dispatch once the loop has read what else has arrived: that goes into the same batch."""
-        if not self._dispatching and (self._idle or len(self._queue) >= self._ahead_from):
+        if not self._dispatching and (self._held.idle or len(self._queue) >= self._ahead_from):
             self._dispatching = True
             self._loop.call_soon(self._dispatch)
         self._overdue.watch()
 
     def _dispatch(self) -> None:
         self._dispatching = False
-        while self._queue and self._idle:
-            share = math.ceil(len(self._queue) / len(self._idle))
+        idle = self._held.idle
+        while self._queue and idle:
+            if self._queue[0].answer.done():
+                self._queue.popleft()
+                continue
+            # Nobody else may be asked beside one that is to be alone.
+            if self._queue[0].alone and not self._held.bring_forward_unused():
+                return
+            share = math.ceil(len(self._queue) / len(idle)) if idle[0].slots == 1 else 1
             calls = self._take(share)
             if not calls:
                 return
-            self._send(self._idle.popleft(), calls)
+            self._send(idle.popleft(), calls)
         if len(self._queue) >= self._ahead_from and (calls := self._take(len(self._queue))):
-            (worker,) = self._batches
+            (worker,) = self._held.batches
             self._send(worker, calls)
 
     def _send(self, worker: WorkerProcess, calls: list[Call]) -> None:
-        batches = self._batches.setdefault(worker, deque())
-        batches.append(Batch(calls))
-        if len(batches) == 1:
-            self._begin(batches)
-        else:
-            self._ahead_from = math.inf
         parts: list[bytes] = []
         for call in calls:
             parts += (call.content_type, call.request_id, call.body)
-        worker.send(parts)
+        number = worker.send(parts)
+        batch = Batch(calls)
+        self._held.put(worker, number, batch)
+        if worker.slots > 1 or calls[0].streams:
+            calls[0].answer.add_done_callback(partial(self._note_answered, worker, number))
+        if worker.slots > 1 or len(self._held.of(worker)) == 1:
+            self._begin(worker, batch)
+        else:
+            self._ahead_from = math.inf
 
-    def _begin(self, batches: deque[Batch]) -> None:
-        """Note that a worker begins with the first of its batches."""
-        batch = batches[0]
+    def _note_answered(self, worker: WorkerProcess, number: int, answered: Answered) -> None:
+        if answered.cancelled():
+            self._cancel(worker, number)
+
+    def _cancel(self, worker: WorkerProcess, number: int) -> None:
+        """Tell a worker that nobody waits any more for what it has of a client."""
+        if number in self._held.of(worker):
+            worker.cancel(number)
+        self._note_emptiness()
+
+    def _begin(self, worker: WorkerProcess, batch: Batch) -> None:
+        """Note that a worker begins with a batch."""
         batch.begun = self._loop.time()
         batch.due = batch.begun + self._overdue.patience(batch.size)
         # A lone worker gets its next batch ahead of time once that is as large as the one it has:
         # it need not wait, then, until this loop has handed out its answers. With several, another
         # one may be free sooner.
-        lone = self._settings.workers == 1 and self._merging and len(batches) == 1
+        only = len(self._held.of(worker)) == 1
+        lone = self._settings.workers == 1 and self._merging and only and not batch.streams
         self._ahead_from = batch.size if lone else math.inf
 
     def _take(self, most: int) -> list[Call]:
@@ -275,19 +335,25 @@ class Dispatcher:
         while queue and len(calls) < min(most, self._settings.max_batch_rows):
             call = queue[0]
             size += len(call.body)
-            large = len(call.body) > _LARGE_BODY
-            if calls and (call.alone or large or size > _BATCH_BYTES):
+            single = call.alone or call.streams or len(call.body) > _LARGE_BODY
+            if calls and (single or size > _BATCH_BYTES):
                 break
             queue.popleft()
             if not call.answer.done():
                 calls.append(call)
-                if call.alone or large:
+                if single:
                     break
         return calls
 
+    def _retire(self, worker: WorkerProcess) -> None:
+        """Give a worker no more: one of those that it has will never be answered."""
+        self._held.retire(worker)
+        worker.retire()
+        self._keeper.worker_retiring(worker)
+
     def _free(self, worker: WorkerProcess) -> None:
-        self._idle.append(worker)
-        if not self._batches:
+        self._held.free(worker)
+        if not self._held.batches:
             self._ahead_from = math.inf
         if self._queue:
             # At once rather than on the loop's next turn: the worker waits.
@@ -296,7 +362,8 @@ class Dispatcher:
             self._note_emptiness()
 
     def _note_emptiness(self) -> None:
-        if self._queue or self._batches or self._retrials.unanswered:
+        held = self._held.batches and any(call.awaited for call in self._held.calls)
+        if self._queue or self._retrials.unanswered or held:
             self.empty.clear()
         else:
             self.empty.set()

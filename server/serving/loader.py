@@ -17,6 +17,7 @@ from server.processes.worker_process import State, WorkerProcess
 from server.serving.crashes import CrashRecord
 from server.settings import Settings
 from server.worker.alias import NAME
+from server.worker.frames import SLOTS_OF_WAITING, encode_number
 from server.worker.sandbox import tracking_store
 from server.worker.spec import DownloadSpec, RecordedRequest, WorkerSpec
 from watcher.versions import ModelVersion
@@ -117,6 +118,7 @@ class Loader:
         self.ready = ready
         self.unshared = ready.unshared if share else "SHARE_MODEL=off"
         if self.unshared is not None:
+            process.slots = self._slots
             return ready, process
         # Only now it shows that it is no worker.
         process.state = State.FORKING
@@ -152,6 +154,7 @@ class Loader:
                 return worker, self.ready
             worker = self._new_worker()
         ready = await self._load(worker, (), share=False)
+        worker.slots = ready.slots
         self._tell_of_example(ready)
         return worker, ready
 
@@ -176,12 +179,25 @@ class Loader:
             raise LoadFailed("start", "there is no process to fork it from")
         try:
             await worker.start(self._template, "worker", _WORKER)
-            worker.begin([b"warm" if warm else b""])
+            worker.slots = self._slots
+            worker.begin([b"warm" if warm else b"", encode_number(worker.slots)])
             seconds = self._settings.load_timeout_seconds
             await worker.wait_ready(Deadline(seconds if warm else min(seconds, _SECONDS)))
         except BaseException:
             await _discard(worker)
             raise
+
+    def note_waits(self) -> None:
+        """Note that a worker has found the model to wait most of the time: others, begun from now
+        on, get several requests at a time at once."""
+        assert self.ready is not None
+        reason = "the model waited most of the time over live requests"
+        self.ready = replace(self.ready, slots=SLOTS_OF_WAITING, slots_reason=reason, waits=True)
+
+    @property
+    def _slots(self) -> int:
+        assert self.ready is not None
+        return self.ready.slots
 
     async def end_template(self) -> None:
         """Give back the memory that only new workers would need: they load the version now."""
@@ -245,6 +261,8 @@ class Loader:
             threads=self._threads,
             batching=settings.batching,
             merged_formats=self.ready.merged_formats if self.ready else None,
+            concurrency=settings.concurrency,
+            slots=self.ready.slots if self.ready and self.ready.waits is not None else None,
             max_batch_rows=settings.max_batch_rows,
             rehearse=self._rehearse,
             rehearsal_seconds=settings.rehearsal_seconds,
@@ -252,6 +270,7 @@ class Loader:
             hang_seconds=settings.rehearsal_seconds + settings.request_timeout_seconds,
             max_failures=settings.rehearsal_max_failures,
             recorded=recorded,
+            replay_always=settings.rehearsal_requests is not None,
             example_decides=self._example_decides,
             only_recorded=self._only_recorded,
             sandbox=settings.sandbox,

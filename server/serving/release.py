@@ -10,7 +10,7 @@ import structlog
 from server.errors import LoadFailed, NotServing
 from server.processes.environment import Environment
 from server.processes.ready import Ready
-from server.processes.worker_process import State, WorkerProcess
+from server.processes.worker_process import State, User, WorkerProcess
 from server.serving.calls import Answered
 from server.serving.crashes import CrashRecord
 from server.serving.dispatcher import Dispatcher
@@ -18,7 +18,6 @@ from server.serving.loader import Loader
 from server.serving.scratch import remove_tree
 from server.serving.traffic import Kept, RecentRequests, that_fit
 from server.settings import Settings
-from server.worker.frames import Answer
 from watcher.versions import ModelVersion
 
 log = structlog.get_logger("server.serving.release")
@@ -45,6 +44,7 @@ class Release:
             version before, as `3 of 32`; None where there were none.
         answers_failed: How many of them it refuses or answers worse, likewise.
         left_out: For how many of them there was no time.
+        replay_skipped: Why the others were not asked either.
     """
 
     def __init__(
@@ -61,10 +61,11 @@ class Release:
     ) -> None:
         self.model = model
         self.workers_lost = 0
-        self.recent = RecentRequests(settings.rehearsal_requests)
+        self.recent = RecentRequests(settings.requests_kept)
         self.answers_changed: str | None = None
         self.answers_failed: str | None = None
         self.left_out = 0
+        self.replay_skipped: str | None = None
         self._settings = settings
         self._directory = directory
         self._recorded = that_fit(recorded, settings.rehearsal_seconds)
@@ -73,7 +74,9 @@ class Release:
         self._on_given_up = on_given_up
         self._loop = asyncio.get_running_loop()
         self._workers: list[WorkerProcess] = []
-        self._dispatcher = Dispatcher(model, settings, self.recent, self._note_culprit)
+        # Those of them that another one has taken the place of, or is about to.
+        self._retiring: set[WorkerProcess] = set()
+        self._dispatcher = Dispatcher(model, settings, self.recent, self)
         self._loader = Loader(
             model,
             settings,
@@ -98,6 +101,7 @@ class Release:
         try:
             ready, worker = await self._loader.load(tuple(kept.recorded for kept in self._recorded))
             self._take_over(ready)
+            self._dispatcher.streams = ready.streams
             if worker is not None:
                 self._dispatcher.add(worker, merging=bool(ready.merged_formats))
             async with asyncio.TaskGroup() as group:
@@ -178,6 +182,7 @@ class Release:
                 "drain_timed_out",
                 version=self.model.display,
                 unanswered=self._dispatcher.unanswered,
+                streams=self._dispatcher.streaming,
             )
 
     async def end_template(self) -> None:
@@ -217,33 +222,19 @@ class Release:
         if ready.replayed:
             self.answers_changed = f"{ready.answers_changed} of {ready.replayed}"
             self.answers_failed = f"{ready.answers_failed} of {ready.replayed}"
-        self.left_out = self._unfit + len(self._recorded) - ready.replayed
+        self.replay_skipped = ready.replay_skipped
+        if ready.replay_skipped is None:
+            self.left_out = self._unfit + len(self._recorded) - ready.replayed
         self._recorded = ()
 
     def _new_worker(self) -> WorkerProcess:
-        worker = WorkerProcess(
-            self.model.display,
-            self._dispatcher.take_answers,
-            self._dispatcher.batch_done,
-            self._worker_lost,
-        )
+        worker = WorkerProcess(self.model.display, self._dispatcher)
         self._workers = [one for one in self._workers if one.state is not State.ENDED]
         self._workers.append(worker)
         return worker
 
-    async def _start_spare(
-        self,
-        on_answers: Callable[[WorkerProcess, list[Answer]], None],
-        on_done: Callable[[WorkerProcess, bool], None],
-        on_lost: Callable[[WorkerProcess], None],
-    ) -> WorkerProcess:
-        """Fork a worker that serves nobody yet; the arguments are those of `WorkerProcess`."""
-
-        def lost(worker: WorkerProcess) -> None:
-            self.workers_lost += 1
-            on_lost(worker)
-
-        worker = WorkerProcess(self.model.display, on_answers, on_done, lost)
+    async def _start_spare(self, user: User) -> WorkerProcess:
+        worker = WorkerProcess(self.model.display, user)
         await self._loader.fork(worker)
         return worker
 
@@ -252,12 +243,36 @@ class Release:
         self._dispatcher.add(worker, merging=bool(ready.merged_formats))
         return worker
 
-    def _worker_lost(self, worker: WorkerProcess) -> None:
-        """Have another worker answer what this one held, and start one in its place."""
-        held = self._dispatcher.remove(worker)
+    def worker_lost(self, worker: WorkerProcess, *, held: bool) -> None:
+        """Start one in its place, unless that was done when it began to retire."""
         if self._stopped:
             return
         self.workers_lost += 1
+        if worker in self._retiring:
+            self._retiring.remove(worker)
+        else:
+            self._start_in_place_of(worker, held=held)
+
+    def worker_retiring(self, worker: WorkerProcess) -> None:
+        """Start one in its place while it answers what it has."""
+        self._retiring.add(worker)
+        self._start_in_place_of(worker, held=True)
+
+    def worker_waits(self) -> None:
+        """Have other workers be given several requests at a time from the start."""
+        self._loader.note_waits()
+
+    def spare_lost(self) -> None:
+        """Count it."""
+        self.workers_lost += 1
+
+    def note_culprit(self, digest: bytes) -> None:
+        """Give the version up where there have been too many."""
+        now = self._loop.time()
+        if self._crashes.note_culprit(digest, now, self._dispatcher.answers.lately(now)):
+            self._on_given_up(self)
+
+    def _start_in_place_of(self, worker: WorkerProcess, *, held: bool) -> None:
         if self._replaced and not self._dispatcher.unanswered:
             # Another worker would have to load the version, to do nothing.
             return
@@ -291,8 +306,3 @@ class Release:
         if self._crashes.too_many:
             self._on_given_up(self)
         return pause
-
-    def _note_culprit(self, digest: bytes) -> None:
-        now = self._loop.time()
-        if self._crashes.note_culprit(digest, now, self._dispatcher.answers.lately(now)):
-            self._on_given_up(self)

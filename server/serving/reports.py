@@ -45,6 +45,7 @@ class Reports:
             sandbox=release.ready.sandbox if release.ready else None,
             **({"workers_share_reason": release.unshared} if release.unshared else {}),
             **({"rehearsal_left_out": release.left_out} if release.left_out else {}),
+            **({"replay_skipped": release.replay_skipped} if release.replay_skipped else {}),
             **({"rehearsal_skipped": True} if run.force else {}),
             **run.log_fields,
         )

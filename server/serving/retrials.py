@@ -17,10 +17,11 @@ from server.errors import (
     WorkerDied,
     WorkerDiedBefore,
 )
-from server.serving.calls import Call, refuse
+from server.serving.calls import Call, answer, refuse
 from server.serving.digests import Digester
+from server.serving.keeper import Keeper, StartSpare
 from server.serving.killers import Killers
-from server.serving.spare import Failure, Spare, StartSpare
+from server.serving.spare import Failure, Spare
 from server.serving.suspects import Suspect, Suspects
 from server.serving.traffic import AnswerCount
 from server.settings import Settings
@@ -43,7 +44,7 @@ class Retrials:
             where there is no spare to be had.
         answers: Where answers are counted.
         on_change: Called when `unanswered` or the queue may have changed.
-        on_culprit: Called with the digest of each request that killed or hung a worker by itself.
+        keeper: Told of each request that killed or hung a worker by itself, and of lost spares.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Retrials:
         queue: deque[Call],
         answers: AnswerCount,
         on_change: Callable[[], None],
-        on_culprit: Callable[[bytes], None],
+        keeper: Keeper,
     ) -> None:
         self._version = model.display
         self._label = model.label
@@ -61,7 +62,7 @@ class Retrials:
         self._queue = queue
         self._answers = answers
         self._on_change = on_change
-        self._on_culprit = on_culprit
+        self._keeper = keeper
         self._loop = asyncio.get_running_loop()
         self._start_spare: StartSpare | None = None
         self._successor: Retrials | None = None
@@ -88,7 +89,13 @@ class Retrials:
     def unanswered(self) -> int:
         """How many calls wait or are being asked, other than those whose clients have gone."""
         calls = (*self._digester.calls, *self._suspects.calls)
-        return sum(not call.answer.done() for call in calls)
+        return sum(call.awaited for call in calls)
+
+    @property
+    def streaming(self) -> int:
+        """How many of those have got a part of their answer."""
+        begun = [call.stream for call in self._suspects.calls if call.stream is not None]
+        return sum(stream.awaited for stream in begun)
 
     def offer(self, start_spare: StartSpare) -> None:
         """Take suspects from now on."""
@@ -110,6 +117,24 @@ class Retrials:
         else:
             self._ask_in_serving(suspects)
         self._on_change()
+
+    def note_broken(self, calls: list[Call], *, alone: bool) -> None:
+        """End streams whose worker was lost. They can't be asked again: any may be at fault, and
+        the next one like it is asked in a spare.
+
+        Args:
+            alone: Whether it held nothing else.
+        """
+
+        def note(call: Call, digest: bytes) -> None:
+            self._killers.remember(digest, len(call.body), WorkerDiedBefore, proved=False)
+            if alone:
+                self._keeper.note_culprit(digest)
+
+        for call in calls:
+            refuse(call, WorkerDied("the model's process died"))
+            if self._offered:
+                self._digester.digest(call, partial(note, call))
 
     def screen(self, call: Call, submit: Callable[[Call], None]) -> None:
         """Refuse a call that is known, or ask it again if it is due, or `submit` it."""
@@ -250,7 +275,7 @@ class Retrials:
 
     async def _use_spare(self) -> None:
         assert self._start_spare is not None
-        spare = Spare(self._version)
+        spare = Spare(self._version, self._label, self._keeper.spare_lost)
         await spare.start(self._start_spare)
         self._up += 1
         self._fill_slots()
@@ -267,23 +292,25 @@ class Retrials:
         with self._suspects.trying(suspect):
             # Others: those like it wait for what becomes of this one.
             brief = not suspect.slow and self._suspects.any_open
-            answer = await spare.ask(call, self._seconds * (_BRIEF if brief else 1.0))
-        if isinstance(answer, Answer):
+            first = self._seconds * (_BRIEF if brief else 1.0)
+            given = await spare.ask(call, first, self._seconds)
+        # Of one that has got a part of its answer, there is no asking again.
+        brief = brief and call.stream is None
+        if isinstance(given, Answer):
             self._answers.total += 1
             self._killers.forget(suspect.digest)
             for like in self._suspects.alike(suspect.digest):
                 like.known = like.needs_fresh = False
-            if not call.answer.done():
-                call.answer.set_result((answer, self._label))
-        elif answer is Failure.HUNG and brief:
+            answer(call, given, self._label)
+        elif given is Failure.HUNG and brief:
             suspect.slow = suspect.needs_fresh = True
             self._enqueue(suspect)
-        elif answer is Failure.HUNG:
+        elif given is Failure.HUNG:
             error = TimedOutBefore if spare.computing else None
             self._convict(call, suspect.digest, error, proved=fresh)
             refuse(call, PredictionTimeout("the model took too long over this request"))
-        elif fresh:
-            self._convict(call, suspect.digest, WorkerDiedBefore, proved=True)
+        elif fresh or call.stream is not None:
+            self._convict(call, suspect.digest, WorkerDiedBefore, proved=fresh)
             refuse(call, WorkerDied("the model's process died"))
         else:
             # What was asked before may have been the reason.
@@ -309,7 +336,7 @@ class Retrials:
             for suspect in alike:
                 suspect.known = False
                 self._enqueue(suspect)
-        self._on_culprit(digest)
+        self._keeper.note_culprit(digest)
 
     def _take_queued(self, culprit: Call) -> list[Call]:
         """Take out what waits for the serving workers and is the same request."""

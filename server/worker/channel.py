@@ -1,6 +1,7 @@
 """The worker's end of the socket pair: blocking, one frame at a time."""
 
 import socket
+import threading
 from collections.abc import Iterable
 
 from . import frames
@@ -12,11 +13,12 @@ _FRAME_BYTES = 1024 * 1024
 
 
 class Channel:
-    """Reads the gateway's frames and writes the worker's. Each direction has one user at a time."""
+    """Reads the gateway's frames, for one thread, and writes the worker's, for any."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._reader = sock.makefile("rb", buffering=_READ_BUFFER)
+        self._writing = threading.Lock()
 
     def fileno(self) -> int:
         """The descriptor, to watch for the gateway's end."""
@@ -46,8 +48,11 @@ class Channel:
         """
         self._write(frames.encode(kind, parts))
 
-    def send_answers(self, answers: Iterable[Answer]) -> None:
+    def send_answers(self, number: bytes, answers: Iterable[Answer]) -> None:
         """Write ANSWERS frames: small answers together, large ones each by itself.
+
+        Args:
+            number: The batch's, as `frames.encode_number` writes it.
 
         Raises:
             OSError: the gateway has closed its end.
@@ -57,14 +62,16 @@ class Channel:
         for answer in answers:
             size += len(answer.body)
             if together and size > _FRAME_BYTES:
-                self._write(frames.encode_answers(together))
+                self._write(frames.encode_answers(number, together))
                 together, size = [], len(answer.body)
             together.append(answer)
-        self._write(frames.encode_answers(together))
+        self._write(frames.encode_answers(number, together))
 
     def _write(self, buffers: list[Buffer]) -> None:
-        if sum(map(len, buffers)) < frames.JOIN_BELOW:
-            self._socket.sendall(b"".join(buffers))
-        else:
-            for buffer in buffers:
-                self._socket.sendall(buffer)
+        whole = sum(map(len, buffers)) < frames.JOIN_BELOW
+        with self._writing:
+            if whole:
+                self._socket.sendall(b"".join(buffers))
+            else:
+                for buffer in buffers:
+                    self._socket.sendall(buffer)

@@ -17,11 +17,29 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 _HEADER = struct.Struct("!BIQ")
 _ANSWER = struct.Struct("!IHB")
+_NUMBER = struct.Struct("!Q")
 
 HEADER_SIZE = _HEADER.size
 
 JOIN_BELOW = 64 * 1024
 """Bytes of a frame below which joining its buffers costs less than writing each."""
+
+
+SLOTS_OF_WAITING = 32
+"""How many batches at a time a worker is given whose model waits most of the time."""
+
+STREAM_WINDOW = 64 * 1024
+"""Bytes of a stream that its client has not taken: a worker sends no chunk where there are as many
+or more."""
+
+CHUNK_OVERHEAD = 64
+"""What a chunk of a stream counts for beside its bytes: there may be many small ones."""
+
+
+def may_stream(body: bytes) -> bool:
+    """Whether a request may ask for a stream, and so is alone in its batch. JSON could spell the
+    key otherwise: such a request gets its answer in one piece."""
+    return b'"stream"' in body
 
 
 class Kind(enum.IntEnum):
@@ -33,9 +51,20 @@ class Kind(enum.IntEnum):
     FAILED = (
         3  # worker: JSON object with `error` and `exception`; `public`, what anybody may be told
     )
-    PREDICT = 4  # gateway: content type, request id and body of each request
-    ANSWERS = 5  # worker: heads of some answers, in any order, as one part; the body of each
-    DONE = 6  # worker: every request of the last PREDICT has been answered
+    PREDICT = 4  # gateway: the batch's number; content type, request id and body of each request
+    CREDIT = 9  # gateway: the number; how many bytes of the batch's stream its client has taken
+    CANCEL = 10  # gateway: the number; nobody waits for the answer any more
+    CHUNK = 8  # worker: the number; a chunk of the batch's stream, or none: it has begun
+    ANSWERS = 5  # worker: the number; heads of some answers, in any order, as one part; the bodies
+    DONE = 6  # worker: the number; see `Finding`
+
+
+class Finding(bytes, enum.Enum):
+    """What a worker says of itself when every request of a batch has been answered."""
+
+    MERGES = b""  # it may get merged batches
+    ALONE = b"alone"  # it is to get each request by itself
+    WAITS = b"waits"  # likewise, and several at a time: its model waits most of the time
 
 
 class Outcome(enum.IntEnum):
@@ -48,7 +77,8 @@ class Outcome(enum.IntEnum):
 
 
 class Answer(NamedTuple):
-    """The answer to one request of a batch: `place` is where it stands in the PREDICT frame."""
+    """The answer to one request of a batch: `place` is where it stands in the PREDICT frame. The
+    answer to one that has got a stream ends that, and has a body only if it is an error."""
 
     place: int
     status: int
@@ -63,10 +93,29 @@ def encode(kind: Kind, parts: Sequence[Buffer]) -> list[Buffer]:
     return [head, *parts]
 
 
-def encode_answers(answers: Iterable[Answer]) -> list[Buffer]:
-    """Return the buffers of one ANSWERS frame."""
+def encode_number(number: int) -> bytes:
+    """Write a batch's number, or how many bytes, as a part of a frame."""
+    return _NUMBER.pack(number)
+
+
+def decode_number(part: Buffer) -> int:
+    """Read such a part.
+
+    Raises:
+        struct.error: it is none.
+    """
+    (number,) = _NUMBER.unpack(part)
+    return int(number)
+
+
+def encode_answers(number: bytes, answers: Iterable[Answer]) -> list[Buffer]:
+    """Return the buffers of one ANSWERS frame.
+
+    Args:
+        number: The batch's, as `encode_number` writes it.
+    """
     heads = bytearray()
-    parts: list[Buffer] = [heads]
+    parts: list[Buffer] = [number, heads]
     for place, status, outcome, body in answers:
         heads += _ANSWER.pack(place, status, outcome)
         parts.append(body)
@@ -74,7 +123,7 @@ def encode_answers(answers: Iterable[Answer]) -> list[Buffer]:
 
 
 def decode_answers(parts: Sequence[memoryview]) -> list[Answer]:
-    """Read the parts of an ANSWERS frame.
+    """Read the parts of an ANSWERS frame that follow the batch's number.
 
     Raises:
         struct.error, ValueError: the parts do not hold answers.

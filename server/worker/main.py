@@ -1,6 +1,7 @@
 """What runs in a process that loads a version: it forks the workers then, or is one itself."""
 
 import contextlib
+import contextvars
 import gc
 import os
 import select
@@ -15,8 +16,9 @@ from threadpoolctl import ThreadpoolController
 
 from . import landlock, sharing, strict_json
 from .channel import Channel
+from .conversations import speaks
 from .forking import ForkLoop, name_process
-from .frames import Kind
+from .frames import Kind, decode_number
 from .loading import describe, load
 from .merging.batching import Predictor
 from .process import (
@@ -33,10 +35,12 @@ from .process import (
 )
 from .protocol import Protocol
 from .randomness import Seeds, watching_seeds
+from .rehearsal.concurrency import Concurrency
 from .rehearsal.rehearsal import rehearse
 from .rehearsal.warming import answer_once
 from .sandbox import Sandbox
 from .scratch import look_at_files, what_forbids_sharing
+from .serving import Serving
 from .spec import WorkerSpec
 from .threads import limit_threads
 
@@ -105,6 +109,7 @@ class _Loaded:
         unshared: Why workers must not share its temporary files, if they must not.
         ready: What to say of it to the gateway, see `server.processes.ready.Ready`.
         answers: What it answered to real requests.
+        concurrency: How many predictions it may make at a time.
     """
 
     predictor: Predictor
@@ -113,6 +118,7 @@ class _Loaded:
     unshared: str | None
     ready: dict[str, object]
     answers: list[bytes]
+    concurrency: Concurrency
 
 
 def _load(gateway: Channel, spec: WorkerSpec, temporary: Path) -> _Loaded:
@@ -124,7 +130,7 @@ def _load(gateway: Channel, spec: WorkerSpec, temporary: Path) -> _Loaded:
     gateway.send(Kind.PHASE, b"rehearsal")
     rehearsed = rehearse(protocol, model, spec.path, spec, partial(_limit_rehearsal, gateway))
     unshared = what_forbids_sharing(
-        files, look_at_files(temporary) if files else {}, asked=rehearsed.sample is not None
+        files, look_at_files(temporary) if files else {}, asked=rehearsed.requests > 0
     )
     failed = rehearsed.example.failed
     ready = {
@@ -137,9 +143,24 @@ def _load(gateway: Channel, spec: WorkerSpec, temporary: Path) -> _Loaded:
         "answers_failed": rehearsed.replay.failed,
         "merged_formats": sorted(rehearsed.proof.formats),
         "merging_reason": rehearsed.proof.reason,
+        "slots": rehearsed.concurrency.slots,
+        "slots_reason": rehearsed.concurrency.reason,
+        "waits": rehearsed.concurrency.waits,
+        "speaks": speaks(model),
+        "streams": protocol.can_stream,
+        "replay_skipped": rehearsed.replay_skipped,
     }
-    predictor = Predictor(protocol, rehearsed.proof.keys, spec.max_batch_rows)
-    return _Loaded(predictor, protocol, rehearsed.sample, unshared, ready, rehearsed.replay.answers)
+    judge = rehearsed.concurrency.judge
+    predictor = Predictor(protocol, rehearsed.proof.keys, spec.max_batch_rows, judge)
+    return _Loaded(
+        predictor,
+        protocol,
+        rehearsed.sample,
+        unshared,
+        ready,
+        rehearsed.replay.answers,
+        rehearsed.concurrency,
+    )
 
 
 def _limit_rehearsal(gateway: Channel, seconds: float | None) -> None:
@@ -211,7 +232,7 @@ class _Second(threading.Thread):
                 end_with_gateway(self._gateway)
                 limit_threads(self._threads, self._libraries)
                 self._gateway.send(Kind.READY, ready, *self._loaded.answers)
-                self._serve(self._gateway)
+                self._serve(self._gateway, self._loaded.concurrency.slots)
 
     def _fork_workers(self, ready: bytes) -> None:
         assert self._loaded is not None
@@ -234,19 +255,21 @@ class _Second(threading.Thread):
             return
         end_with_gateway(gateway)
         limit_threads(self._threads, self._libraries)
-        (warm,) = told[1]
+        warm, slots = told[1]
         if warm and self._loaded.sample is not None and not self._seeds.kept:
-            answer_once(self._loaded.protocol, *self._loaded.sample)
+            sample = self._loaded.protocol, *self._loaded.sample
+            contextvars.copy_context().run(answer_once, *sample)
         with contextlib.suppress(OSError):
             gateway.send(Kind.READY)
-            self._serve(gateway)
+            self._serve(gateway, decode_number(slots))
 
-    def _serve(self, gateway: Channel) -> None:
-        """Answer one batch after the other."""
+    def _serve(self, gateway: Channel, slots: int) -> None:
         assert self._loaded is not None
-        predictor = self._loaded.predictor
-        while (frame := gateway.receive()) is not None:
-            _, parts = frame
-            for answers in predictor.answer(parts):
-                gateway.send_answers(answers)
-            gateway.send(Kind.DONE, b"" if predictor.merges else b"alone")
+        assert self._libraries is not None
+        Serving(
+            gateway,
+            self._loaded.predictor,
+            slots=slots,
+            streams=self._loaded.protocol.can_stream,
+            prepare=partial(limit_threads, self._threads, self._libraries),
+        ).run()

@@ -9,6 +9,7 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from server.errors import NotServing
+from server.http.authorization import api_key
 from server.http.budget import Budget
 from server.http.clients import Clients, Limits
 from server.http.invocations import Invocations
@@ -49,7 +50,7 @@ async def test_a_refusal_leaves_nothing_for_the_garbage_collector(
     )
     budget = Budget(settings.bytes_in_flight)
     metrics = Metrics(deployment, Clients(Limits(connections=1), budget))
-    invocations = Invocations(deployment, metrics, settings, budget)
+    invocations = Invocations(deployment, metrics, settings, budget, api_key(settings))
     headers = CIMultiDictProxy(CIMultiDict({"Content-Type": "application/json"}))
 
     late: list[bytes] = []

@@ -7,7 +7,7 @@ from mlflow.exceptions import ERROR_CODE_TO_HTTP_STATUS
 
 from server.processes.answers import STATUSES
 from server.serving.swaps import Trigger
-from server.worker.frames import Outcome
+from server.worker.frames import Answer, Outcome
 from tests.conftest import StartGateway
 from tests.support.gateway import Client, Gateway
 from tests.support.log import Log
@@ -60,6 +60,7 @@ async def test_it_is_told_of_once(gateway: Gateway, log: Log) -> None:
         body = json.dumps(told_to_answer(answer(204, SMUGGLED))).encode()
         assert gateway.deployment.release is not None
         got, _ = await gateway.deployment.release.submit(b"application/json", b"id", body)
+        assert isinstance(got, Answer)
         assert (got.status, got.outcome) == (500, Outcome.INTERNAL_ERROR)
     (told,) = log.find("answer_refused")
     assert (told["status"], told["version"]) == (204, "v2")

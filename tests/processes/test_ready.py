@@ -33,6 +33,12 @@ GOOD: dict[str, Any] = {
     "sandbox": "none: it says so",
     "merged_formats": ["instances"],
     "merging_reason": "proved",
+    "slots": 32,
+    "slots_reason": "measured",
+    "waits": True,
+    "speaks": "chat",
+    "streams": False,
+    "replay_skipped": None,
     "unshared": None,
 }
 
@@ -89,6 +95,14 @@ def test_what_a_worker_says_is_read() -> None:
         ("rehearsed", "many"),
         ("answers_changed", None),
         ("unshared", False),
+        ("slots", 0),
+        ("slots", "many"),
+        ("slots", 10_000_000),
+        ("slots_reason", None),
+        ("waits", "often"),
+        ("speaks", "latin"),
+        ("streams", None),
+        ("replay_skipped", 7),
     ],
 )
 def test_anything_else_is_refused(path: str, value: object) -> None:

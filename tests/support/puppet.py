@@ -6,6 +6,9 @@ from pathlib import Path
 from server.worker.frames import Kind, encode
 from tests.support.models import SavedModels
 
+# In answers, it stands for that of the batch.
+NUMBER = bytes.fromhex("feedfacecafebeef")
+
 _PREAMBLE = """
 import gc, json, os, time
 
@@ -26,9 +29,9 @@ def write(data):
 def write_in_place_of_answers(data):
     channel = find()
 
-    def send_answers(answers):
+    def send_answers(number, answers):
         del channel.send_answers
-        write(data)
+        write(data.replace({number!r}, number))
 
     channel.send_answers = send_answers
 """
@@ -61,7 +64,8 @@ def save_puppet(saved: SavedModels, plan: Path) -> Path:
     to `write`, and `seconds` to sleep then.
     """
     load = _LOAD.format(plan=str(plan))
-    return saved.save(_PREDICT, preamble=_PREAMBLE, load=load, input_example=None)
+    preamble = _PREAMBLE.replace("{number!r}", repr(NUMBER))
+    return saved.save(_PREDICT, preamble=preamble, load=load, input_example=None)
 
 
 def told_to_write(data: bytes) -> dict[str, list[str]]:
@@ -76,7 +80,7 @@ def told_to_answer(data: bytes) -> dict[str, list[str]]:
 
 def answer(status: int, body: bytes, *, place: int = 0, outcome: int = 0) -> bytes:
     """An answer to the only request of a batch, as a worker may write it."""
-    return frame(Kind.ANSWERS, struct.pack("!IHB", place, status, outcome), body)
+    return frame(Kind.ANSWERS, NUMBER, struct.pack("!IHB", place, status, outcome), body)
 
 
 def frame(kind: Kind, *parts: bytes) -> bytes:

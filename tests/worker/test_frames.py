@@ -35,8 +35,10 @@ def test_what_is_written_is_read(kind: Kind, parts: list[bytes]) -> None:
 
 @given(written=st.lists(answers))
 def test_answers_are_read_as_they_were_written(written: list[Answer]) -> None:
-    kind, parts = decode(b"".join(frames.encode_answers(written)))
+    number = frames.encode_number(7)
+    kind, (first, *parts) = decode(b"".join(frames.encode_answers(number, written)))
     assert kind is Kind.ANSWERS
+    assert frames.decode_number(first) == 7
     assert frames.decode_answers(parts) == written
 
 

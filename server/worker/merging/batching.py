@@ -1,9 +1,13 @@
 """Answering a batch: merge what may be merged, predict, cut the answer up again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 from .. import logs
+from ..blocking import Judge, Measurement
+from ..cancellation import Outlet, is_cancelled
 from ..frames import Answer, Outcome
 from ..protocol import (
     EncodingError,
@@ -40,9 +44,14 @@ class Predictor:
         protocol: Reads, predicts and writes.
         keys: Which requests may share a prediction.
         max_rows: Most rows in a merged prediction.
+        judge: Sees the predictions until it is known whether the model waits; None where that does
+            not matter.
     """
 
-    def __init__(self, protocol: Protocol, keys: MergeKeys, max_rows: int) -> None:
+    def __init__(
+        self, protocol: Protocol, keys: MergeKeys, max_rows: int, judge: Judge | None = None
+    ) -> None:
+        self._judge = judge
         self._protocol = protocol
         self._keys = keys
         self._max_rows = max_rows
@@ -53,11 +62,33 @@ class Predictor:
         """Whether requests may still share a prediction."""
         return self._keys.any_merges
 
-    def answer(self, parts: Sequence[memoryview]) -> Iterator[list[Answer]]:
-        """Answer the requests of a PREDICT frame, some at a time, as soon as each is done."""
+    @property
+    def waits(self) -> bool:
+        """Whether the model has been found to wait most of the time; no requests share a prediction
+        from then on."""
+        if self._judge is None or (verdict := self._judge.verdict) is None:
+            return False
+        self._judge = None
+        if verdict:
+            self._keys.bar_all()
+        return verdict
+
+    def answer(
+        self, parts: Sequence[memoryview], outlet: Outlet | None = None
+    ) -> Iterator[list[Answer]]:
+        """Answer the requests of a batch, some at a time, as soon as each is done.
+
+        Args:
+            parts: Content type, request id and body of each.
+            outlet: Where the chunks go of a request that asks for a stream, which is then alone.
+                May be left out where the model can't stream.
+        """
         members, refused = self._parse(parts)
         if refused:
             yield refused
+        if outlet is not None and len(members) == 1 and members[0].request.stream:
+            yield [self._answer_alone(members[0], partial(self._stream, outlet))]
+            return
         for group in self._groups(members):
             yield from self._answer_group(group)
 
@@ -142,13 +173,37 @@ class Predictor:
         return answers
 
     def _predict_alone(self, member: _Member) -> Answer:
+        return self._answer_alone(member, self._predict)
+
+    def _predict(self, request: Request) -> bytes:
+        with self._judge.measuring() if self._judge is not None else nullcontext():
+            predictions = self._protocol.predict(request)
+        return self._protocol.encode(request, predictions)
+
+    def _stream(self, outlet: Outlet, request: Request) -> bytes:
+        judge, measured = self._judge, Measurement()
+        with closing(self._protocol.stream(request)) as chunks:
+            while True:
+                # What it waits for its client, it is not the model that waits.
+                with measured if judge is not None else nullcontext():
+                    chunk = next(chunks, None)
+                if chunk is None or not outlet.send(chunk):
+                    break
+        if judge is not None:
+            judge.note(measured)
+        outlet.begin()
+        return b""
+
+    def _answer_alone(self, member: _Member, make: Callable[[Request], bytes]) -> Answer:
         with logs.request_id(member.request_id):
             try:
-                predictions = self._protocol.predict(member.request)
-                body = self._protocol.encode(member.request, predictions)
+                body = make(member.request)
             except InvalidInput as error:
                 return _refusal(member.index, error)
             except ModelError as error:
+                if is_cancelled():
+                    # What it raises then, nobody is to read.
+                    return Answer(member.index, error.status, Outcome.MODEL_ERROR, b"")
                 logs.log.error("prediction_failed", exc_info=error.__cause__ or error)
                 body = error_body(error.code, error.message)
                 return Answer(member.index, error.status, Outcome.MODEL_ERROR, body)

@@ -54,7 +54,7 @@ def compare(protocol: Protocol, members: Sequence[Answered]) -> AnswerKind:
     try:
         kind, bodies = predict_together(protocol, [member.request for member in members])
         same = all(
-            _same_body(member.answer, body) for member, body in zip(members, bodies, strict=True)
+            same_body(member.answer, body) for member, body in zip(members, bodies, strict=True)
         )
     except BaseException as error:
         name = type(error.__cause__ or error).__name__
@@ -88,7 +88,8 @@ def by_merge_key(members: Iterable[Answered]) -> dict[object, list[Answered]]:
     return {key: [*different.values()] for key, different in groups.items()}
 
 
-def _same_body(left: bytes, right: bytes) -> bool:
+def same_body(left: bytes, right: bytes) -> bool:
+    """Whether the bodies of two answers say the same, numbers within rounding."""
     return left == right or _same(json.loads(left), json.loads(right))
 
 

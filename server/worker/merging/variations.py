@@ -14,6 +14,8 @@ Row = dict[str, Any] | list[Any] | Any
 
 _WORDS = ("good", "bad", "market", "team", "new", "vote", "data", "never", "wins", "falls")
 _MAGNITUDES = (1, -1, 2, 0, 3, 10, -7, 100, 5, 25, -40, 1000, 12, 4, 60, 8)
+# Under which key requests have what is said, in OpenAI's API: chat, responses and completions.
+_MESSAGES = ("messages", "input", "prompt")
 # Which variation has empty texts: many a model takes these for missing, and fills them.
 _EMPTY = 5
 
@@ -51,6 +53,40 @@ def _rows_of_columns(table: dict[str, Any]) -> list[Row]:
     if not all(isinstance(column, list) for column in columns) or len({*map(len, columns)}) != 1:
         return []
     return [dict(zip(table, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def vary_example(example: str) -> str | None:
+    """Return a request like a serving input example, with other values in its rows, or another text
+    in the last message; None if there is nothing that could be another."""
+    document = json.loads(example, parse_constant=lambda _: None)
+    if not isinstance(document, dict):
+        return None
+    chance = random.Random(2)  # noqa: S311  # the same request at every load
+    for key in (*_MESSAGES, "dataframe_split", "dataframe_records", "instances", "inputs"):
+        if key in document:
+            value = document[key]
+            if key in _MESSAGES:
+                varied = _vary_message(value, chance)
+            elif key == "dataframe_split" and isinstance(value, dict) and "data" in value:
+                varied = {**value, "data": _vary(value["data"], 1, chance)}
+            else:
+                varied = _vary(value, 1, chance)
+            return json.dumps({**document, key: varied}) if varied != value else None
+    return None
+
+
+def _vary_message(value: Any, chance: random.Random) -> Any:
+    """Another text in a message, or in the last of several, or of its parts; its role and all else
+    stay."""
+    if isinstance(value, str):
+        return _vary(value, 1, chance)
+    if isinstance(value, list) and value:
+        return [*value[:-1], _vary_message(value[-1], chance)]
+    if isinstance(value, dict):
+        for key in ("content", "text"):
+            if key in value:
+                return {**value, key: _vary_message(value[key], chance)}
+    return value
 
 
 def row_of_signature(model: PyFuncModel) -> list[Row]:

@@ -5,11 +5,16 @@ agree with. A body becomes a `Request` (`parsing`), several requests one (`mergi
 model's input (`inputs`) and answer (`predicting`), and an answer JSON (`encoding`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import Any
 
 from mlflow.pyfunc import PyFuncModel
 
+from ..conversations import speaks
+from ..coroutines import is_async
+from ..frames import may_stream
+from . import openai
 from .alike import alike
 from .encoding import encode
 from .errors import EncodingError, InvalidInput, ModelError, error_body
@@ -38,9 +43,16 @@ class Protocol:
 
     Args:
         hide: A directory that nothing said to a client may show.
+
+    Attributes:
+        can_stream: Whether the model can answer in chunks.
+        is_async: Whether it answers in a coroutine.
     """
 
     def __init__(self, model: PyFuncModel, hide: str | None = None) -> None:
+        self.can_stream = model._predict_stream_fn is not None
+        self.is_async = is_async(model._model_impl)
+        self._speaks = speaks(model)
         self._signature = InputSignature.of(model)
         self._inputs = InputBuilder(self._signature)
         self._predictor = Predictor(model, self._signature, hide)
@@ -49,13 +61,27 @@ class Protocol:
         """Return the request in a body.
 
         Args:
-            content_type: The `Content-Type` header, empty if there is none.
+            content_type: The `Content-Type` header, empty if there is none; or a name of
+                `server.worker.codecs`.
             body: The body as it came.
 
         Raises:
-            InvalidInput: 415 for the content type, 400 for the body.
+            InvalidInput: 415 for the content type, 400 for the body; 404 where it is for other
+                models.
         """
-        return parse(content_type, bytes(body), self._signature)
+        body = bytes(body)
+        if (codec := openai.CODECS.get(content_type)) is not None:
+            request = codec.read(body, self._speaks)
+        else:
+            request = parse(content_type, body, self._signature)
+        if request.stream and not may_stream(body):
+            # The gateway does not know that it asks for one.
+            return request._replace(stream=False)
+        if request.stream and not self.can_stream:
+            if not self._signature.knows("stream"):
+                raise InvalidInput("this model can't stream its answers: leave out 'stream'")
+            request = request._replace(stream=False)
+        return request
 
     def merge(self, requests: Sequence[Request]) -> Request:
         """Return one request with the rows of all, in order; their merge keys must be equal."""
@@ -69,6 +95,17 @@ class Protocol:
             ModelError: the model raised.
         """
         return self._predictor.predict(request)
+
+    def stream(self, request: Request) -> Generator[bytes, None, None]:
+        """Yield the chunks of the model's answer, each as JSON, for one thread to take.
+
+        Raises:
+            InvalidInput, ModelError: as `predict`.
+            EncodingError: a chunk holds something that has no form in JSON.
+        """
+        with closing(self._predictor.stream(request)) as chunks:
+            for chunk in openai.stream(request, chunks):
+                yield encode(chunk, wrap=False)
 
     def same_input(self, left: Request, right: Request) -> bool:
         """Tell whether the model gets the same input for two requests, merged or not, without
@@ -94,6 +131,8 @@ class Protocol:
         """Write the answer to a request, or its piece of a merged one, as JSON.
 
         Raises:
-            EncodingError: the answer holds something that has no form in JSON.
+            EncodingError: the answer holds something that has no form in JSON, or none of
+                OpenAI's for a request of theirs.
         """
-        return encode(predictions, wrap=request.format != "unified")
+        wrap = request.format not in ("unified", *openai.CODECS)
+        return encode(openai.answer(request, predictions), wrap)

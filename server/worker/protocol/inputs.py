@@ -17,6 +17,7 @@ from .columns import ColumnBuilder
 from .costs import only, shape_of, shape_of_layout, shape_of_split
 from .dataframes import FrameBuilder
 from .errors import InvalidInput, describe
+from .openai import CODECS
 from .parsing import FORMATS, GUESSED_DATES, INPUTS, INSTANCES, SPLIT, Request
 from .signature import InputSignature
 
@@ -110,7 +111,11 @@ class InputBuilder:
             raise MlflowException.invalid_parameter_value(describe(error)) from error
 
     def _of_others(self, request: Request) -> tuple[Any, bool]:
-        """Return the input for a frame that came as it is, and for an object without a format."""
+        """Return the input for a frame that came as it is, for an object without a format, and for
+        one of OpenAI's."""
+        if request.format in CODECS:
+            # The models' wrappers change it (mlflow/pyfunc/loaders/chat_model.py).
+            return dict(request.payload), True
         frame = None
         if self._columns is not None and isinstance(request.payload, pd.DataFrame):
             frame = self._columns.of_frame(request.payload)

@@ -2,22 +2,31 @@
 
 import mmap
 import resource
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 
+_one = threading.Lock()
+
 
 @contextmanager
 def at_most(more: int) -> Iterator[None]:
     """Have allocations fail that would take more than `more` bytes beyond what the process has.
+    One thread at a time; what other threads take meanwhile counts as well.
 
     What starts threads inside may end the process instead of failing.
 
     Raises:
         MemoryError: from what allocates inside.
     """
+    with _one:
+        yield from _limited(more)
+
+
+def _limited(more: int) -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = _size() + more
     if soft != resource.RLIM_INFINITY:

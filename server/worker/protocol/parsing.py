@@ -36,7 +36,7 @@ class Request(NamedTuple):
     """One parsed request, or several merged ones.
 
     Attributes:
-        format: One of `FORMATS`, "csv", "parquet" or "unified".
+        format: One of `FORMATS`, "csv", "parquet", "unified", or a name of `server.worker.codecs`.
         payload: The JSON value under the format's key; for "unified" the whole object without
             parameters; a `DataFrame` for CSV and Parquet.
         params: Parameters for the model, as they came.
@@ -44,6 +44,8 @@ class Request(NamedTuple):
         merge_key: Requests with equal keys may be merged; `None` never.
         layout: How the table in the payload is laid out, if it is one that orjson read.
         size: The length of the body, in bytes.
+        stream: Whether it asks for its answer in chunks.
+        model: What the client calls the model, where the answer is to say it again.
     """
 
     format: str
@@ -53,6 +55,8 @@ class Request(NamedTuple):
     merge_key: Hashable | None
     layout: Layout | None = None
     size: int = 0
+    stream: bool = False
+    model: str = ""
 
     @property
     def table(self) -> Any:
@@ -80,10 +84,11 @@ def _parse_json(body: bytes, signature: InputSignature) -> Request:
     document, plain = read_json(body)
     if type(document) is not dict:
         raise InvalidInput(f"{_EXPECTED}; it is {json_type(document)}")
+    stream = document.get("stream") is True
     if not SUPPORTED_LLM_FORMATS.isdisjoint(document):
         names = [key for key in document if key in signature.param_names]
         given = {key: document.pop(key) for key in names}
-        return Request("unified", document, given, None, None, size=len(body))
+        return Request("unified", document, given, None, None, size=len(body), stream=stream)
     format_ = _format_of(document, signature)
     payload = _with_columns(format_, document[format_], signature.scalar_columns)
     params = document.get("params")
@@ -92,10 +97,11 @@ def _parse_json(body: bytes, signature: InputSignature) -> Request:
         payload = _with_text_for_names(payload, signature)
         layout = _layout(format_, payload) if plain else None
     merge_key = None
-    if layout is not None and signature.stackable and len(body) <= _LARGEST_MERGED_BODY:
+    small = len(body) <= _LARGEST_MERGED_BODY
+    if layout is not None and signature.stackable and small and not stream:
         merge_key = _merge_key(format_, payload, layout, params)
     rows = _rows(format_, payload)
-    return Request(format_, payload, params, rows, merge_key, layout, len(body))
+    return Request(format_, payload, params, rows, merge_key, layout, len(body), stream)
 
 
 def _format_of(document: dict[str, Any], signature: InputSignature) -> str:

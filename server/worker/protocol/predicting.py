@@ -6,6 +6,8 @@ import inspect
 import itertools
 import os
 import traceback
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from mlflow.exceptions import MlflowException
@@ -13,6 +15,7 @@ from mlflow.pyfunc import PyFuncModel
 from mlflow.pyfunc.utils import data_validation
 from mlflow.types import type_hints
 
+from ..coroutines import make_synchronous, settled
 from .errors import BAD_REQUEST, InvalidInput, ModelError, describe, status_and_code
 from .explaining import explain
 from .inputs import InputBuilder
@@ -34,6 +37,7 @@ class Predictor:
     def __init__(self, model: PyFuncModel, signature: InputSignature, hide: str | None) -> None:
         # MLflow's server does so too: it makes type hints accept dates and bytes written as JSON.
         os.environ["_MLFLOW_IS_IN_SERVING_ENVIRONMENT"] = "true"
+        make_synchronous(model._model_impl)
         self._signature = signature
         self._inputs = InputBuilder(signature)
         self._enforcing = _guarded(model, signature.from_type_hint, hide)
@@ -46,10 +50,27 @@ class Predictor:
             InvalidInput: the input or the parameters don't fit the signature.
             ModelError: the model raised.
         """
-        try:
+        with self._telling_input(request):
             data, fits = self._inputs.build(request)
             model = self._trusting if fits else self._enforcing
             return model.predict(data, params=request.params)
+
+    def stream(self, request: Request) -> Generator[Any, None, None]:
+        """Yield the chunks of the model's answer, for one thread to take.
+
+        Raises:
+            InvalidInput, ModelError: as `predict`.
+        """
+        with self._telling_input(request):
+            data, fits = self._inputs.build(request)
+            model = self._trusting if fits else self._enforcing
+            yield from model.predict_stream(data, params=request.params)
+
+    @contextmanager
+    def _telling_input(self, request: Request) -> Iterator[None]:
+        """Have whatever is not the model's fault be that of its input."""
+        try:
+            yield
         except (InvalidInput, ModelError):
             raise
         except Exception as error:
@@ -70,23 +91,39 @@ class Predictor:
 
 def _guarded(model: PyFuncModel, from_type_hint: bool, hide: str | None) -> PyFuncModel:
     """Return a copy of the model that raises `ModelError` where the model itself raised."""
-    predict = model._predict_fn
+    predict, predict_stream = model._predict_fn, model._predict_stream_fn
 
     @functools.wraps(predict)
     def guard(*args: Any, **kwargs: Any) -> Any:
         try:
-            return predict(*args, **kwargs)
+            return settled(predict(*args, **kwargs))
         except BaseException as error:
             # `SystemExit`, or the panic of a library written in Rust, is no `Exception`.
             if from_type_hint and _validates(error):
                 raise
             raise ModelError(error, hide) from error
 
-    # MLflow looks at the signature at every call, and finds it sooner here.
-    guard.__signature__ = inspect.signature(predict)  # type: ignore[attr-defined]
+    def guard_stream(*args: Any, **kwargs: Any) -> Generator[Any, None, None]:
+        try:
+            yield from settled(predict_stream(*args, **kwargs))
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            if from_type_hint and _validates(error):
+                raise
+            raise ModelError(error, hide) from error
+
     guarded = copy.copy(model)
-    guarded._predict_fn = guard
+    guarded._predict_fn = _with_signature_of(predict, guard)
+    if predict_stream is not None:
+        guarded._predict_stream_fn = _with_signature_of(predict_stream, guard_stream)
     return guarded
+
+
+def _with_signature_of(function: Callable[..., Any], guard: Callable[..., Any]) -> Any:
+    # MLflow looks at the signature at every call, and finds it sooner here.
+    guard.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    return guard
 
 
 def _validates(error: BaseException) -> bool:

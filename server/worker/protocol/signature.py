@@ -87,6 +87,10 @@ class InputSignature:
         """Whether the columns have no names: they are the first of the input then."""
         return bool(self.columns) and [*self.columns] == [*range(len(self.columns))]
 
+    def knows(self, name: str) -> bool:
+        """Whether it has such a column or parameter."""
+        return name in self.columns or name in self.param_names
+
     @property
     def required(self) -> list[Any]:
         """The names of the columns that every input must have."""

@@ -75,9 +75,9 @@ class Worker:
         Raises:
             AssertionError: it ended instead.
         """
-        parts = [content_type.encode(), b"request", body]
+        parts = [frames.encode_number(1), content_type.encode(), b"request", body]
         self._socket.sendall(b"".join(frames.encode(Kind.PREDICT, parts)))
-        _, answers = self._receive(Kind.ANSWERS)
+        _, (_, *answers) = self._receive(Kind.ANSWERS)
         (answer,) = frames.decode_answers(answers)
         self._receive(Kind.DONE)
         return answer
