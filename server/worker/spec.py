@@ -50,6 +50,8 @@ class WorkerSpec:
         threads: What `THREAD_VARIABLES` are to be in a worker.
         batching: The BATCHING setting: `auto`, `on` or `off`.
         merged_formats: What another process of the release has proved, or None to prove it.
+        concurrency: The CONCURRENCY setting; None where that is to be found.
+        slots: What another process of the release has found, or None to find it.
         max_batch_rows: Most rows in one prediction of merged requests.
         rehearse: Whether to try the model's own example, and to refuse a model that answers
             `recorded` worse.
@@ -57,6 +59,7 @@ class WorkerSpec:
         hang_seconds: What all that may take, or it is a hang.
         max_failures: The share of those answered worse up to which the model is not refused.
         recorded: Real requests to answer before anyone waits.
+        replay_always: Whether also of a model whose every answer may cost money, or do something.
         example_decides: Whether to refuse a model that fails on its own example, where no
             recorded request speaks for it.
         only_recorded: Whether to ask the model nothing but `recorded`: a process before this one
@@ -77,6 +80,9 @@ class WorkerSpec:
     hang_seconds: float
     max_failures: float
     recorded: tuple[RecordedRequest, ...] = ()
+    replay_always: bool = False
+    concurrency: int | None = None
+    slots: int | None = None
     example_decides: bool = True
     only_recorded: bool = False
     sandbox: str = "auto"

@@ -35,7 +35,8 @@ HELD_UP = """
 @pytest.fixture(scope="module")
 async def gateway(start_gateway: StartGateway) -> Gateway:
     """A gateway with two workers."""
-    return await start_gateway("first", workers=2)
+    # Else the first would get them all.
+    return await start_gateway("first", workers=2, concurrency=1)
 
 
 def who_answered(clients: Load, version: str) -> set[int]:

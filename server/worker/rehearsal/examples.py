@@ -1,11 +1,13 @@
 """The input example that a model brings, and whether the model answers it."""
 
+import time
 import traceback
 from dataclasses import dataclass
 
 from mlflow.models.utils import convert_input_example_to_serving_input
 from mlflow.pyfunc import PyFuncModel
 
+from ..blocking import Judge
 from ..protocol import EncodingError, InvalidInput, ModelError, Protocol
 from ..protocol.errors import describe, named
 
@@ -33,13 +35,20 @@ class Example:
 
     Attributes:
         body: The body of a request; None where there is none, or none that can be read.
-        answered: Whether the model was asked, and answered.
+        answer: What the model answered; None if it was not asked, or did not.
+        seconds: What that took.
         failed: Why it is of no use, if it is not.
     """
 
     body: str | None
-    answered: bool = False
+    answer: bytes | None = None
+    seconds: float = 0.0
     failed: ExampleFailed | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether the model was asked, and answered."""
+        return self.answer is not None
 
     @property
     def usable(self) -> str | None:
@@ -48,7 +57,7 @@ class Example:
 
 
 def try_example(
-    protocol: Protocol, model: PyFuncModel, path: str, *, ask: bool, hide: str
+    protocol: Protocol, model: PyFuncModel, path: str, judge: Judge, *, ask: bool, hide: str
 ) -> Example:
     """Read the model's input example, and have the model answer it.
 
@@ -56,6 +65,7 @@ def try_example(
 
     Args:
         path: Where the model lies.
+        judge: Sees how the model answers.
         ask: Whether to have it answered.
         hide: A directory that the words about what failed must not show.
     """
@@ -65,13 +75,16 @@ def try_example(
         if body is None or not ask:
             return Example(body)
         request = protocol.parse("application/json", body.encode())
-        protocol.encode(request, protocol.predict(request))
+        started = time.monotonic()
+        with judge.measuring():
+            predictions = protocol.predict(request)
+        answer = protocol.encode(request, predictions)
     except BaseException as error:  # the model's answer may raise anything as it is read
         cause = (isinstance(error, ModelError) and error.__cause__) or error
         told = isinstance(error, InvalidInput | EncodingError)
         why = describe(error, hide) if told else named(cause, hide)
         return Example(body, failed=ExampleFailed(why, cause))
-    return Example(body, answered=True)
+    return Example(body, answer, time.monotonic() - started)
 
 
 def serving_example(model: PyFuncModel, path: str) -> str | None:

@@ -2,20 +2,27 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from mlflow.pyfunc import PyFuncModel
 
+from ..blocking import Judge
+from ..conversations import converses
+from ..merging.forms import in_each_form
 from ..merging.merge_keys import MergeKeys
 from ..merging.proof import Proof, prove
 from ..merging.together import Answered, by_merge_key
-from ..merging.variations import row_of_signature, rows_of_example
+from ..merging.variations import Row, row_of_signature, rows_of_example
 from ..protocol import FORMATS, Protocol
 from ..spec import WorkerSpec
+from .concurrency import Concurrency, find_concurrency
 from .examples import Example, try_example
+from .questions import ask_until_told, questions_of, replayed_questions
 from .replay import Replay, replay
 from .warming import warm
 
 _DIFFERENCES_NAMED = 3
+_PAIR = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +33,18 @@ class Rehearsed:
         example: The model's own example, and what came of it.
         replay: What it answered to real requests.
         proof: Which requests may share a prediction.
-        sample: Content type and body of a request that it answered soon, if there was one.
+        concurrency: How many predictions it may make at a time.
+        sample: Content type and body of a request that it answered soon and may be asked again and
+            again, if there was one.
+        replay_skipped: Why it was not asked all real requests, other than for want of time.
     """
 
     example: Example
     replay: Replay
     proof: Proof
+    concurrency: Concurrency
     sample: tuple[str, bytes] | None
+    replay_skipped: str | None
 
     @property
     def requests(self) -> int:
@@ -52,7 +64,10 @@ def rehearse(
     limit: Callable[[float | None], None],
 ) -> Rehearsed:
     """Have the model answer its own input example and the real requests, and find out what may be
-    merged.
+    merged, or be asked at a time.
+
+    A model that waits for something else, or converses, is asked its example and what is made from
+    that, eight requests at most: each may cost money, or do something.
 
     Args:
         path: Where the model lies.
@@ -64,15 +79,48 @@ def rehearse(
             example, where that decides.
     """
     ask = spec.rehearse and not spec.only_recorded
-    example = try_example(protocol, model, path, ask=ask, hide=spec.directory)
+    judge = Judge()
+    example = try_example(protocol, model, path, judge, ask=ask, hide=spec.directory)
+    questions = questions_of(example)
+    if spec.slots is None:
+        ask_until_told(protocol, questions, judge)
+    why_dear = partial(_why_dear, judge, spec, conversing=converses(model))
+    # What an example has shown holds; without one, the first real requests must.
+    known = why_dear() if questions else None
+
+    def enough() -> bool:
+        dear = known if questions else why_dear()
+        return dear is not None and not spec.replay_always
+
     limit(spec.hang_seconds)
-    replayed = replay(protocol, spec.recorded, spec.rehearsal_seconds)
+    replayed = replay(protocol, spec.recorded, spec.rehearsal_seconds, judge, enough)
     limit(None)
     _judge(example, replayed, spec)
+    if len(questions) < _PAIR and spec.replay_always:
+        questions = replayed_questions(spec.recorded, replayed.answers)
+    concurrency = find_concurrency(protocol, questions, judge, spec)
+    dear = why_dear()
     recorded = by_merge_key(replayed.quick)
-    proof = _proof(protocol, model, example.usable, recorded, spec)
+    untried = None if spec.replay_always and not judge.verdict else dear
+    proof = _proof(protocol, model, example.usable, recorded, spec, concurrency, untried)
     warm(protocol, recorded, proof.keys, spec.max_batch_rows)
-    return Rehearsed(example, replayed, proof, _sample(example, replayed))
+    return Rehearsed(
+        example,
+        replayed,
+        proof,
+        concurrency,
+        sample=None if dear is not None else _sample(example, replayed),
+        replay_skipped=dear if spec.recorded and enough() else None,
+    )
+
+
+def _why_dear(judge: Judge, spec: WorkerSpec, *, conversing: bool) -> str | None:
+    """Why no answer of the model is to be had for nothing, in words for the log."""
+    if conversing:
+        return "the model converses: it may call others, which costs money"
+    if judge.verdict or (spec.concurrency is None and (spec.slots or 1) > 1):
+        return "the model waits for something else, which may cost money"
+    return None
 
 
 def _sample(example: Example, replayed: Replay) -> tuple[str, bytes] | None:
@@ -114,23 +162,52 @@ def _proof(
     example: str | None,
     recorded: Mapping[object, Sequence[Answered]],
     spec: WorkerSpec,
+    concurrency: Concurrency,
+    untried: str | None,
 ) -> Proof:
     if spec.batching == "off":
         return Proof.nothing("BATCHING=off")
+    if concurrency.slots > 1:
+        return Proof.nothing("several requests are predicted at a time instead")
     if spec.max_batch_rows == 1:
         return Proof.nothing("MAX_BATCH_ROWS=1")
     if spec.batching == "on":
         return Proof(MergeKeys(everything=True), FORMATS, "BATCHING=on")
+    if untried is not None:
+        return Proof.nothing(f"not tried: {untried}")
     if spec.only_recorded:
         return Proof.nothing("not tried again: a worker ended or hung when it was")
     if spec.merged_formats == ():
         return Proof.nothing("not proved by the first worker")
     try:
-        rows = rows_of_example(example) if example is not None else []
-        rows = rows or row_of_signature(model)
-        if not rows:
-            return Proof.nothing("no example, and none can be made from the signature")
-        return prove(protocol, rows, recorded, spec.max_batch_rows)
+        return _try_merging(protocol, model, example, recorded, spec, concurrency.judge)
     except BaseException as error:
         # A version serves as well without.
         return Proof.nothing(f"trying it failed: {type(error).__name__}")
+
+
+def _try_merging(
+    protocol: Protocol,
+    model: PyFuncModel,
+    example: str | None,
+    recorded: Mapping[object, Sequence[Answered]],
+    spec: WorkerSpec,
+    judge: Judge | None,
+) -> Proof:
+    rows = rows_of_example(example) if example is not None else []
+    rows = rows or row_of_signature(model)
+    if not rows:
+        return Proof.nothing("no example, and none can be made from the signature")
+    if judge is not None and _may_wait(protocol, rows, judge):
+        return Proof.nothing("not tried: the model may wait for something else")
+    return prove(protocol, rows, recorded, spec.max_batch_rows)
+
+
+def _may_wait(protocol: Protocol, rows: Sequence[Row], judge: Judge) -> bool:
+    """Whether it is better to ask the model no more, as each answer may cost money; it has been
+    asked little so far."""
+    (request, *_), *_ = in_each_form(protocol, rows[:1])
+    if request is not None:
+        with judge.measuring():
+            protocol.predict(request)
+    return judge.may_wait

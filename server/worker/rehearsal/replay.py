@@ -3,11 +3,12 @@
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .. import logs
+from ..blocking import Judge
 from ..merging.together import Answered
 from ..protocol import EncodingError, InvalidInput, ModelError, Protocol, Request
 from ..spec import RecordedRequest
@@ -68,18 +69,26 @@ class _Attempt(NamedTuple):
     problem: str | None = None
 
 
-def replay(protocol: Protocol, requests: Sequence[RecordedRequest], seconds: float) -> Replay:
+def replay(
+    protocol: Protocol,
+    requests: Sequence[RecordedRequest],
+    seconds: float,
+    judge: Judge,
+    enough: Callable[[], bool],
+) -> Replay:
     """Answer each request by itself and compare.
 
     Args:
         seconds: After how many no other one is begun with.
+        judge: Sees how the model answers.
+        enough: Tells whether no other one may be asked.
     """
     deadline = time.monotonic() + seconds
     attempts: list[_Attempt] = []
     for recorded in requests:
-        if attempts and time.monotonic() >= deadline:
+        if enough() or (attempts and time.monotonic() >= deadline):
             break
-        attempts.append(_attempt(protocol, recorded))
+        attempts.append(_attempt(protocol, recorded, judge))
     answered = [a for a in attempts if a.request is not None]
     quickest = min(answered, key=lambda attempt: attempt.seconds, default=None)
     habits = _habits(attempts)
@@ -111,11 +120,13 @@ def _pairs(attempts: Sequence[_Attempt]) -> list[Answered]:
     return [Answered(a.request, a.answer) for a in attempts if a.request is not None]
 
 
-def _attempt(protocol: Protocol, recorded: RecordedRequest) -> _Attempt:
+def _attempt(protocol: Protocol, recorded: RecordedRequest, judge: Judge) -> _Attempt:
     started = time.monotonic()
     try:
         request = protocol.parse(str(recorded.content_type, "latin-1"), recorded.body)
-        answer = protocol.encode(request, protocol.predict(request))
+        with judge.measuring():
+            predictions = protocol.predict(request)
+        answer = protocol.encode(request, predictions)
     except ModelError as error:
         problem = f"the model raises {type(error.__cause__).__name__}"
     except InvalidInput:

@@ -51,6 +51,7 @@ def server(
         MODEL_URI="models:/slow/Production",
         MLFLOW_TRACKING_URI=registry.uri,
         MAX_QUEUE=str(MAX_QUEUE),
+        CONCURRENCY="1",
         RELOAD_TOKEN=TOKEN,
     )
     server.wait_healthy()

@@ -9,7 +9,8 @@ import pytest
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
-from tests.support.gateway import Client
+from tests.conftest import Connect, StartGateway
+from tests.support.gateway import Client, Gateway
 from tests.support.models import TEXT_EXAMPLE
 from tests.worker.merging.clients import NUMBER, NUMBER_EXAMPLE, ask, ask_alone, numbers
 from tests.worker.merging.conftest import Serve
@@ -127,6 +128,25 @@ async def test_no_client_gets_another_answer_than_it_gets_alone(
     # As text: 1 and 1.0 are equal, and not the same answer.
     for _ in range(3):
         assert repr(await ask(client, bodies)) == repr(alone)
+    assert {status for status, _ in alone} == {200}
+
+
+@pytest.fixture(scope="module")
+async def eight_at_a_time(start_gateway: StartGateway) -> Gateway:
+    """A gateway that merges nothing, and asks its models eight things at a time."""
+    return await start_gateway("first", rehearsal_requests=0, concurrency=8)
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
+async def test_nor_where_several_are_asked_at_a_time(
+    eight_at_a_time: Gateway, connect: Connect, model: Model
+) -> None:
+    options = {"signature": model.signature, "input_example": model.example}
+    await eight_at_a_time.serve(eight_at_a_time.saved.save(model.predict, **options))
+    client = await connect(eight_at_a_time)
+    bodies = [model.body(n, x) for n, x in enumerate(numbers()[:64])]
+    alone = await ask_alone(client, bodies)
+    assert repr(await ask(client, bodies)) == repr(alone)
     assert {status for status, _ in alone} == {200}
 
 
