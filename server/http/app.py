@@ -5,17 +5,31 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from server.errors import ServingError, TooMuchInFlight
-from server.http import reload, routes
+from server.http import openai, reload, routes
+from server.http.authorization import ask_for_key, reload_token
 from server.http.budget import hold_answer
 from server.http.connection import Connection
 from server.http.cors import Cors
-from server.http.errors import error_response, http_exception_response, serving_error_response
+from server.http.errors import (
+    error_response,
+    http_exception_response,
+    in_openais_shape,
+    serving_error_response,
+)
 from server.http.heads import MAX_HEAD_BYTES, head_size, refuse_large_head
 from server.http.invocations import PATH, Invocations
-from server.http.keys import DEPLOYMENT, INVOCATIONS, METRICS, SETTINGS, WATCHER
+from server.http.keys import (
+    DEPLOYMENT,
+    INVOCATIONS,
+    METRICS,
+    PREDICTING,
+    RELOAD_TOKEN,
+    SETTINGS,
+    WATCHER,
+)
 from server.http.metrics import Metrics
 from server.http.packing import pack_large_answers
-from server.http.paths import spellings
+from server.http.paths import is_openais, spellings
 from server.http.request_ids import REQUEST_ID_HEADER, request_id
 from server.serving.deployment import Deployment
 from server.settings import Settings
@@ -39,8 +53,18 @@ def make_app(
     app[DEPLOYMENT] = deployment
     app[WATCHER] = watcher
     app[METRICS] = metrics
+    app[RELOAD_TOKEN] = reload_token(settings)
     app[INVOCATIONS] = invocations
-    for route in (web.post(PATH, invocations.handle), *routes.routes, *reload.routes):
+    if invocations.key.asked_for:
+        app.middlewares.append(ask_for_key)
+    app[PREDICTING] = frozenset((invocations.handle, *openai.HANDLERS))
+    every = (
+        web.post(PATH, invocations.handle),
+        *openai.routes,
+        *routes.routes,
+        *reload.routes,
+    )
+    for route in every:
         assert isinstance(route, web.RouteDef)
         for path in spellings(route.path, settings.root_path):
             app.add_routes([web.RouteDef(route.method, path, route.handler, route.kwargs)])
@@ -54,7 +78,7 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
     identifier = request_id(request)
     structlog.contextvars.bind_contextvars(request_id=identifier)
     invocations = request.app[INVOCATIONS]
-    if request.match_info.handler != invocations.handle:
+    if request.match_info.handler not in request.app[PREDICTING]:
         assert isinstance(request.protocol, Connection)
         request.protocol.discard_body()
     try:
@@ -74,6 +98,10 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
     except Exception:
         log.exception("request_crashed", path=request.path)
         response = error_response(500, "internal error; the server's log says more")
+    if response.status >= 400 and is_openais(request.path, request.app[SETTINGS].root_path):
+        assert isinstance(response, web.Response)
+        assert isinstance(response.body, bytes)
+        response.body = in_openais_shape(response.status, response.body)
     response.headers[REQUEST_ID_HEADER] = identifier
     if request.app[DEPLOYMENT].stopping:
         # The client should take its next request elsewhere.

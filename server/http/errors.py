@@ -69,6 +69,29 @@ def error_response(
     return response
 
 
+def in_openais_shape(status: int, body: bytes) -> bytes:
+    """Say an error as OpenAI does: `{"error": {"message", "type", "param", "code"}}`.
+
+    Its clients choose the exception by the status, and hand these on.
+
+    Args:
+        status: The answer's.
+        body: The error in MLflow's shape; a model may have written another.
+    """
+    try:
+        told = orjson.loads(body)
+        message, code = str(told["message"]), str(told["error_code"]).lower()
+    except (LookupError, TypeError, ValueError):
+        message, code = "the model's process told of an error in no known shape", "internal_error"
+    error = {
+        "message": message,
+        "type": "server_error" if status >= 500 else "invalid_request_error",
+        "param": None,
+        "code": "invalid_api_key" if status == 401 else code,
+    }
+    return orjson.dumps({"error": error})
+
+
 def serving_error_response(error: ServingError) -> web.Response:
     """The answer that tells a client of `error`."""
     status, code = _STATUS[type(error)]

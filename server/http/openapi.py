@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from server import __version__
+from server.http.openapi_openai import paths_of
 
 Schema = dict[str, Any]
 
@@ -31,6 +32,7 @@ _UNIFIED = ("messages", "prompt", "input")
 
 _ERRORS: Mapping[str, str] = {
     "400": "The body does not fit, or the model raised on it; the message says what to change.",
+    "401": "The API key is missing or wrong, where one is asked for.",
     "408": "The body did not arrive in time.",
     "413": "The body is too large.",
     "415": "The content type is not JSON, CSV or Parquet, or the content coding is not taken.",
@@ -44,7 +46,13 @@ _ERRORS: Mapping[str, str] = {
 
 
 def describe(
-    name: str, label: str | None, model: Mapping[str, Any] | None, root_path: str = ""
+    name: str,
+    label: str | None,
+    model: Mapping[str, Any] | None,
+    root_path: str = "",
+    speaks: str | None = None,
+    *,
+    streams: bool = False,
 ) -> Schema:
     """Return the OpenAPI 3.1 document.
 
@@ -53,6 +61,9 @@ def describe(
         label: The version that serves, or None.
         model: What a worker told of it: `signature`, `from_type_hint` and `example`.
         root_path: The prefix that a proxy keeps, or nothing.
+        speaks: Which of OpenAI's routes are for the model, see
+            `server.worker.conversations.speaks`.
+        streams: Whether the model can answer in chunks.
     """
     model = model or {}
     version = label or "none"
@@ -66,7 +77,8 @@ def describe(
         },
         **({"servers": [{"url": root_path}]} if root_path else {}),
         "paths": {
-            "/invocations": {"post": _invocations(model)},
+            "/invocations": {"post": _invocations(model, streams=streams)},
+            **paths_of(speaks, _ERRORS),
             "/reload": {"post": _reload()},
             "/health": {"get": _health("Whether this server should get requests")},
             "/ping": {"get": _health("The same as /health, as MLflow's own server has it")},
@@ -87,8 +99,8 @@ _ERROR: Schema = {
 }
 
 
-def _invocations(model: Mapping[str, Any]) -> Schema:
-    content: Schema = {"schema": _request(model)}
+def _invocations(model: Mapping[str, Any], *, streams: bool) -> Schema:
+    content: Schema = {"schema": _request(model, streams=streams)}
     if (example := model.get("example")) is not None:
         content["example"] = example
     return {
@@ -110,24 +122,32 @@ def _invocations(model: Mapping[str, Any]) -> Schema:
                         "schema": {"type": "string"},
                     }
                 },
-                "content": {_JSON: {"schema": {}}},
+                "content": {_JSON: {"schema": {}}, **(_STREAM if streams else {})},
             },
             **{status: _error(text) for status, text in _ERRORS.items()},
         },
     }
 
 
-def _request(model: Mapping[str, Any]) -> Schema:
+_STREAM: Schema = {
+    "text/event-stream": {
+        "schema": {"type": "string"},
+        "example": 'data: "a chunk, in JSON"\n\ndata: [DONE]\n\n',
+    }
+}
+
+
+def _request(model: Mapping[str, Any], *, streams: bool) -> Schema:
     """The schema of a request; any where the model's process has made up a signature."""
     try:
-        schema = _request_of(model)
+        schema = _request_of(model, streams=streams)
         orjson.dumps(schema)
     except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
         return {}
     return schema
 
 
-def _request_of(model: Mapping[str, Any]) -> Schema:
+def _request_of(model: Mapping[str, Any], *, streams: bool) -> Schema:
     signature = model.get("signature") or {}
     inputs = json.loads(signature.get("inputs") or "[]")
     params = json.loads(signature.get("params") or "[]")
@@ -137,6 +157,8 @@ def _request_of(model: Mapping[str, Any]) -> Schema:
     if model.get("from_type_hint"):
         forms = {name: forms[name] for name in ("instances", "inputs")}
     common = {"params": _params(params)} if params else {}
+    if streams:
+        common["stream"] = {"type": "boolean", "default": False}
     described: list[Schema] = [
         {
             "type": "object",

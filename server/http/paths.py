@@ -1,5 +1,14 @@
 """The paths that a route answers under."""
 
+# Under the first are routes of OpenAI's API, and the second is its `/v1/responses` as well.
+_OPENAIS = ("/v1", "/responses")
+
+
+def is_openais(path: str, root_path: str) -> bool:
+    """Whether a path is one of OpenAI's, or would be if there were such a route."""
+    path = path.removeprefix(root_path) if root_path else path
+    return path.rstrip("/") in _OPENAIS or path.startswith("/v1/")
+
 
 def spellings(path: str, root_path: str) -> tuple[str, ...]:
     """A route's path, with and without a slash at the end, and each under the prefix that a proxy

@@ -104,6 +104,12 @@ async def info(request: web.Request) -> web.Response:
                 "formats": release.ready.merged_formats,
                 "reason": release.ready.merging_reason,
             },
+            "concurrency": {
+                "slots": release.ready.slots,
+                "waits": release.ready.waits,
+                "streams": release.ready.streams,
+                "reason": release.ready.slots_reason,
+            },
         }
     return json_response(200, body)
 
@@ -120,6 +126,14 @@ async def openapi(request: web.Request) -> web.Response:
     """The description of these routes; it changes with the version."""
     release = request.app[DEPLOYMENT].release
     label = release.model.label if release else None
-    model = release.ready.model if release and release.ready else None
+    ready = release.ready if release else None
     settings = request.app[SETTINGS]
-    return json_response(200, describe(settings.name, label, model, settings.root_path))
+    described = describe(
+        settings.name,
+        label,
+        ready.model if ready else None,
+        settings.root_path,
+        ready.speaks if ready else None,
+        streams=ready is not None and ready.streams,
+    )
+    return json_response(200, described)

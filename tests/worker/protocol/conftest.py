@@ -3,6 +3,7 @@
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import pytest
 from mlflow.models import ModelSignature
 from mlflow.pyfunc import PyFuncModel
 
+from server.worker.loading import load as load_model
+from server.worker.protocol import Protocol
+from tests.support.models import SavedModels
 from tests.support.processes import Processes
 from tests.worker.protocol import models
 from tests.worker.protocol.workers import Served, Worker
@@ -18,6 +22,7 @@ from tests.worker.protocol.workers import Served, Worker
 Save = Callable[..., Path]
 Load = Callable[..., PyFuncModel]
 Serve = Callable[..., Served]
+Speaking = Callable[[str], Protocol]
 
 
 @pytest.fixture(scope="session")
@@ -84,3 +89,16 @@ def serve(
     yield serve
     for one in served.values():
         one.worker.stop()
+
+
+@pytest.fixture(scope="session")
+def speaking(saved: SavedModels) -> Speaking:
+    """The protocol of a model that speaks `chat`, `agent` or `responses`, loaded once."""
+
+    @cache
+    def speaking(speaks: str) -> Protocol:
+        # That some of them are deprecated.
+        with warnings.catch_warnings(action="ignore"):
+            return Protocol(load_model(str(saved.speaking(speaks))))
+
+    return speaking

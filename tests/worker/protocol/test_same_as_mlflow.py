@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Iterable
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import pandas as pd
 import pytest
@@ -29,6 +29,8 @@ from tests.worker.protocol.test_names import numbered
 from tests.worker.protocol.workers import strict
 
 pytestmark = pytest.mark.mlflow_serve
+
+SEVERAL = 8
 
 MODELS: dict[str, tuple[type, ModelSignature | None]] = {
     "columns": (
@@ -104,19 +106,31 @@ def post(port: int, body: bytes, content_type: str) -> tuple[int, bytes]:
             return error.code, error.read()
 
 
+class Served(NamedTuple):
+    """A model that MLflow serves at a port, and this server in two ways: as it does by itself, and
+    several requests at a time."""
+
+    port: int
+    gateway: Gateway
+    several: Gateway
+
+
 @pytest.fixture(scope="module")
-async def served(
-    save: Save, start_gateway: StartGateway
-) -> AsyncIterator[dict[str, tuple[int, Gateway]]]:
-    """Every model of `MODELS`, served by MLflow, whose port it is, and by this server."""
+async def served(save: Save, start_gateway: StartGateway) -> AsyncIterator[dict[str, Served]]:
+    """Every model of `MODELS`."""
     paths = {name: save(*model) for name, model in MODELS.items()}
     theirs = MlflowServers(paths.values())
-    try:
-        gateways = [await start_gateway(model_uri=str(path)) for path in paths.values()]
-        for gateway in gateways:
+
+    async def gateways(**settings: Any) -> list[Gateway]:
+        started = [await start_gateway(model_uri=str(p), **settings) for p in paths.values()]
+        for gateway in started:
             await gateway.watcher.poll()
+        return started
+
+    try:
+        ours, several = await gateways(), await gateways(concurrency=SEVERAL)
         ports = await asyncio.to_thread(theirs.ports)
-        yield dict(zip(paths, zip(ports, gateways, strict=True), strict=True))
+        yield dict(zip(paths, map(Served, ports, ours, several), strict=True))
     finally:
         theirs.stop()
 
@@ -129,14 +143,15 @@ class SameAnswer(Protocol):
 
 
 @pytest.fixture
-def same_answer(served: dict[str, tuple[int, Gateway]], connect: Connect) -> SameAnswer:
-    """Asks both."""
+def same_answer(served: dict[str, Served], connect: Connect) -> SameAnswer:
+    """Asks both, and this server several times at a time as well."""
 
     async def same_answer(name: str, body: bytes, content_type: str = JSON) -> None:
-        port, gateway = served[name]
-        status, expected = await asyncio.to_thread(post, port, body, content_type)
-        ours = await connect(gateway)
-        answer = await ours.predict(body, {"Content-Type": content_type})
+        one = served[name]
+        status, expected = await asyncio.to_thread(post, one.port, body, content_type)
+        ours, several = await connect(one.gateway), await connect(one.several)
+        headers = {"Content-Type": content_type}
+        answer = await ours.predict(body, headers)
         assert answer.status == status, (expected[:300], answer.body[:300])
         document = strict(answer.body)
         if status == 200:
@@ -144,6 +159,8 @@ def same_answer(served: dict[str, tuple[int, Gateway]], connect: Connect) -> Sam
             assert json.dumps(document) == json.dumps(json.loads(expected, parse_constant=_null))
         elif expected.startswith(b"{"):
             assert document["error_code"] == json.loads(expected)["error_code"]
+        others = await asyncio.gather(*(several.predict(body, headers) for _ in range(SEVERAL)))
+        assert [(a.status, a.body) for a in others] == [(status, answer.body)] * SEVERAL
 
     return same_answer
 
@@ -228,13 +245,13 @@ async def test_numbers_for_names(same_answer: SameAnswer, document: Any) -> None
     ],
 )
 async def test_text_for_names_that_are_numbers_is_refused_by_mlflow_only(
-    served: dict[str, tuple[int, Gateway]], connect: Connect, document: Any
+    served: dict[str, Served], connect: Connect, document: Any
 ) -> None:
-    port, gateway = served["numbers for names"]
+    one = served["numbers for names"]
     body = json.dumps(document).encode()
-    status, _ = await asyncio.to_thread(post, port, body, JSON)
+    status, _ = await asyncio.to_thread(post, one.port, body, JSON)
     assert status == 400
-    answer = await (await connect(gateway)).predict(body, {"Content-Type": JSON})
+    answer = await (await connect(one.gateway)).predict(body, {"Content-Type": JSON})
     assert strict(answer.body) == {"predictions": [{"0": 0.5, "1": 1.5, "2": 2.5}]}
 
 
