@@ -1,10 +1,12 @@
 """However the gateway ends, requests in flight are answered if that is possible at all, and no
 process is left behind."""
 
+import asyncio
 import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +17,9 @@ from tests.conftest import StartServer
 from tests.support.models import TEXT_REQUEST, SavedModels
 from tests.support.registry import Registry
 from tests.support.server import Server, ended
-from tests.support.waiting import wait_until
+from tests.support.streams import ask, failure, streaming
+from tests.support.waiting import eventually, wait_until
+from tests.support.waiting_models import State, chunk, save_waiting, told, told_to_stream
 
 # Answers as soon as the file that a request names exists; other texts, which a new version is
 # tried with, at once.
@@ -94,6 +98,101 @@ def test_requests_in_flight_are_answered_before_the_end(
     assert not [line for line in waiting.lines if "Traceback" in line]
     wait_until(lambda: ended(family), "no process is left", 5)
     assert list(waiting.scratch.iterdir()) == []
+
+
+async def test_what_a_model_that_waits_has_in_flight_is_finished_before_the_end(
+    registry: Registry,
+    model_name: str,
+    saved: SavedModels,
+    start_server: StartServer,
+    tmp_path: Path,
+) -> None:
+    registry.create(model_name)
+    path = save_waiting(saved, streams=True)
+    registry.promote(model_name, registry.add(model_name, path))
+    uri = f"models:/{model_name}/Production"
+    server = await asyncio.to_thread(start_server, uri, CONCURRENCY="16")
+    await asyncio.to_thread(server.wait_healthy)
+    family = server.processes()
+    gate = str(tmp_path / "gate")
+
+    async with AsyncExitStack() as stack:
+        plan = told_to_stream(chunks=4, gate=gate, gate_at=2)
+        streams = [await stack.enter_async_context(streaming(server.port, plan)) for _ in range(4)]
+        for stream in streams:
+            assert await stream.event() == chunk(0)
+        bodies = [told(gate=gate, echo=number) for number in range(8)]
+        calls = [asyncio.create_task(ask(server.port, body)) for body in bodies]
+
+        async def all_are_under_way() -> bool:
+            answer = await asyncio.to_thread(server.predict, State.ASKED)
+            return State.of(answer.body).now == 8
+
+        await eventually(all_are_under_way, "all are under way")
+        server.signal(signal.SIGTERM)
+        await asyncio.to_thread(server.wait_for, "server_stopping")
+        Path(gate).touch()
+        assert [await stream.rest() for stream in streams] == [[chunk(n) for n in (1, 2, 3)]] * 4
+        answers = [await call for call in calls]
+
+    assert answers == [(200, {"predictions": [number]}) for number in range(8)]
+    assert await asyncio.to_thread(server.wait_exit) == 0
+    assert server.events[-1]["event"] == "server_stopped"
+    assert not [line for line in server.lines if "Traceback" in line]
+    await asyncio.to_thread(wait_until, lambda: ended(family), "no process is left", 5)
+
+
+@pytest.fixture
+def streams(
+    registry: Registry, model_name: str, saved: SavedModels, start_server: StartServer
+) -> Server:
+    """A server of a model that streams, which gives streams little time to end."""
+    registry.create(model_name)
+    path = save_waiting(saved, streams=True)
+    registry.promote(model_name, registry.add(model_name, path))
+    uri = f"models:/{model_name}/Production"
+    server = start_server(uri, CONCURRENCY="8", DRAIN_TIMEOUT_SECONDS="0.5")
+    server.wait_healthy()
+    return server
+
+
+ENDLESS = (
+    told_to_stream(chunks=1_000_000, sleep=0.02),
+    # More than its client takes.
+    told_to_stream(chunks=1_000_000, size=100_000),
+    told_to_stream(gate="/there/is/no/such/file", gate_at=1),
+)
+
+
+@pytest.mark.faults
+async def test_streams_without_end_do_not_keep_it_from_ending(streams: Server) -> None:
+    family = streams.processes()
+    async with AsyncExitStack() as stack:
+        opened = [
+            await stack.enter_async_context(streaming(streams.port, plan)) for plan in ENDLESS
+        ]
+        for stream in opened:
+            assert (await stream.event())["number"] == 0
+        began = time.monotonic()
+        streams.signal(signal.SIGTERM)
+        for stream in opened:
+            *_, error = await stream.rest()
+            assert failure(error)[0] == "TEMPORARILY_UNAVAILABLE"
+    assert await asyncio.to_thread(streams.wait_exit) == 0
+    # A worker that does not end by itself gets 4 s.
+    assert time.monotonic() - began < 6
+    assert ended(family)
+
+
+@pytest.mark.faults
+async def test_killed_in_the_midst_of_streams_it_leaves_no_process(streams: Server) -> None:
+    family = streams.processes()
+    async with AsyncExitStack() as stack:
+        for plan in ENDLESS:
+            stream = await stack.enter_async_context(streaming(streams.port, plan))
+            assert (await stream.event())["number"] == 0
+        streams.signal(signal.SIGKILL)
+        await asyncio.to_thread(wait_until, lambda: ended(family), "no process is left", 10)
 
 
 @pytest.mark.faults

@@ -72,13 +72,14 @@ async def test_a_promotion_in_a_tracking_server_is_followed_without_a_failed_req
     await swap_forth_and_back(server, http_registry, model_name, "watcher")
 
 
-@pytest.mark.parametrize("trigger", ["watcher", "manual"])
+@pytest.mark.parametrize(("trigger", "concurrency"), [("watcher", "8"), ("manual", "auto")])
 async def test_a_moved_alias_is_followed_without_a_failed_request(
     registry: Registry,
     model_name: str,
     saved: SavedModels,
     start_server: StartServer,
     trigger: str,
+    concurrency: str,
 ) -> None:
     registry.create(model_name)
     for word in ("one", "two"):
@@ -87,6 +88,7 @@ async def test_a_moved_alias_is_followed_without_a_failed_request(
     server = start_server(
         f"models:/{model_name}@production",
         POLL_INTERVAL_SECONDS="0" if trigger == "manual" else "0.2",
+        CONCURRENCY=concurrency,
     )
     await swap_forth_and_back(server, registry, model_name, trigger)
     assert server.info()["alias"] == "production"

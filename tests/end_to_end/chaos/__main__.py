@@ -1,4 +1,5 @@
-"""`make chaos`: CHAOS_SECONDS (60) of chaos, with CHAOS_SEED (random) and CHAOS_KILLS (1)."""
+"""`make chaos`: CHAOS_SECONDS (60) of chaos, with CHAOS_SEED (random), CHAOS_KILLS (1)
+and CHAOS_STREAMS (1): whether the versions wait and stream."""
 
 import os
 import random
@@ -16,9 +17,11 @@ def main() -> int:
     seconds = float(os.environ.get("CHAOS_SECONDS") or 60)
     seed = int(os.environ.get("CHAOS_SEED") or random.randrange(10**6))  # noqa: S311
     kills = os.environ.get("CHAOS_KILLS", "1") != "0"
+    streams = os.environ.get("CHAOS_STREAMS", "1") != "0"
     with tempfile.TemporaryDirectory(prefix="chaos-") as directory:
         mlflow.set_tracking_uri(f"sqlite:///{directory}/unused.db")
-        summary, problems, server_log = run(Path(directory), seed, seconds, kills=kills)
+        outcome = run(Path(directory), seed, seconds, kills=kills, streams=streams)
+    summary, problems, server_log = outcome
     print(summary)
     if not problems:
         print("all is well")

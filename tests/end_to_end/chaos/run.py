@@ -8,13 +8,14 @@ from typing import NamedTuple
 import psutil
 
 from tests.end_to_end.chaos.schedule import Schedule, Stack
-from tests.end_to_end.chaos.story import Story
+from tests.end_to_end.chaos.story import STREAM, Story
 from tests.support.load import Load, load
 from tests.support.models import TEXT_REQUEST
 from tests.support.server import Server, ended
 from tests.support.waiting import wait_until
 
 CLIENTS = 32
+STREAMS = 8
 # After an outage, polls are up to a minute apart.
 _CATCH_UP_SECONDS = 90.0
 
@@ -34,6 +35,7 @@ def run(
     seconds: float,
     *,
     kills: bool,
+    streams: bool = False,
     database: Path | None = None,
     **settings: str,
 ) -> Outcome:
@@ -44,14 +46,15 @@ def run(
         seed: Determines the schedule.
         seconds: How long the schedule goes on.
         kills: Whether processes of the server are killed.
+        streams: Whether the versions wait and stream, and clients ask for streams as well.
         database: An MLflow database to begin with; it is left as it is.
         settings: More settings of the server.
     """
-    stack = Stack(directory, database, **settings)
+    stack = Stack(directory, database, streams=streams, **settings)
     problems: list[str] = []
     try:
         before = _resources(stack.server)
-        story, schedule, unsettled = asyncio.run(_chaos(stack, seed, seconds, kills))
+        story, schedule, unsettled = asyncio.run(_chaos(stack, seed, seconds, kills, streams))
         problems += [*unsettled, *story.problems(), *_leftovers(stack.server, before)]
         problems += _what_remains_of(stack.server)
     finally:
@@ -64,14 +67,24 @@ def run(
 
 
 async def _chaos(
-    stack: Stack, seed: int, seconds: float, kills: bool
+    stack: Stack, seed: int, seconds: float, kills: bool, streams: bool
 ) -> tuple[Story, Schedule, list[str]]:
     schedule = Schedule(stack, seed, kills=kills)
-    async with load(stack.server.url, TEXT_REQUEST, clients=CLIENTS) as crowd:
+    async with (
+        load(stack.server.url, TEXT_REQUEST, clients=CLIENTS) as crowd,
+        load(stack.server.url, STREAM, clients=STREAMS if streams else 0) as streamed,
+    ):
         final = await asyncio.to_thread(schedule.run, seconds)
         unsettled = await _settle(stack.server, crowd, final)
-    events = list(stack.server.events)
-    story = Story(crowd.by_client, events, stack.promotions, schedule.kills, schedule.losses, final)
+    story = Story(
+        crowd.by_client,
+        list(stack.server.events),
+        stack.promotions,
+        schedule.kills,
+        schedule.losses,
+        final,
+        streamed.samples,
+    )
     return story, schedule, unsettled
 
 

@@ -18,6 +18,7 @@ from tests.support.models import SavedModels
 from tests.support.registry import HttpRegistry
 from tests.support.server import Server
 from tests.support.tracking import TrackingServer
+from tests.support.waiting_models import save_waiting
 
 MODEL = "chaos"
 GOOD = {"1": "one", "2": "two", "3": "three"}
@@ -50,10 +51,18 @@ class Stack:
     Args:
         directory: For everything that they write.
         database: The tracking server's at the start: making its tables takes seconds.
+        streams: Whether the good versions wait and stream.
         settings: More settings of the model server.
     """
 
-    def __init__(self, directory: Path, database: Path | None = None, **settings: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        database: Path | None = None,
+        *,
+        streams: bool = False,
+        **settings: str,
+    ) -> None:
         for name in ("tracking", "models", "scratch"):
             (directory / name).mkdir()
         if database is not None:
@@ -66,7 +75,8 @@ class Stack:
         saved = SavedModels(directory / "models")
         self.registry.create(MODEL)
         for word in GOOD.values():
-            self.registry.add(MODEL, saved.saying(word))
+            waiting = save_waiting(saved, word, wait=0.01, streams=True) if streams else None
+            self.registry.add(MODEL, waiting or saved.saying(word))
         self.broken = [
             self.registry.add(MODEL, saved.save("return []", load=body))
             for body in ("raise ValueError('no weights')", "import os; os._exit(1)")

@@ -3,15 +3,20 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from tests.end_to_end.chaos.schedule import GOOD, Promotion
 from tests.support.load import Sample
 from tests.support.server import Event
+from tests.support.streams import events
+from tests.support.waiting_models import chunk, told_to_stream
 
 # How long after it was written a line of the log may be read, in seconds.
 SLACK = 0.5
+
+_CHUNKS = 10
+STREAM = told_to_stream(chunks=_CHUNKS, sleep=0.02)
 
 _DOCUMENTED = (500, 503, 504)
 # What a killed worker held is asked again, and another one has to load first.
@@ -32,6 +37,7 @@ class Story:
         kills: When workers were killed (seconds, monotonic).
         losses: When processes were killed that workers are forked from.
         final: The version in Production at the end.
+        streams: What clients were streamed that asked for `STREAM`.
     """
 
     clients: list[list[Sample]]
@@ -40,12 +46,14 @@ class Story:
     kills: list[float]
     losses: list[float]
     final: str
+    streams: list[Sample] = field(default_factory=list)
 
     def problems(self) -> list[str]:
         """Everything that does not fit, in words; empty if all is well."""
         return [
             *self._failures(),
             *self._wrong_answers(),
+            *self._broken_streams(),
             *self._versions_out_of_turn(),
             *self._steps_back(),
             *self._swaps_without_reason(),
@@ -66,7 +74,7 @@ class Story:
         ]
         return "\n".join(
             [
-                f"{len(samples)} requests, {failed} failed",
+                f"{len(samples)} requests, {failed} failed; {len(self.streams)} streams",
                 f"latency: p99 {p99 * 1000:.0f} ms, longest {longest * 1000:.0f} ms",
                 f"{len(self.promotions)} promotions, {len(self.kills)} workers killed",
                 f"{len(self.losses)} processes killed that workers come from",
@@ -105,10 +113,11 @@ class Story:
     def _may_fail(self, sample: Sample) -> bool:
         if sample.status == 200:
             return True
-        killed = any(
-            sample.sent - _SECONDS_AFTER_A_KILL < kill < sample.done for kill in self.kills
-        )
-        return killed and sample.status in _DOCUMENTED
+        return self._killed(sample) and sample.status in _DOCUMENTED
+
+    def _killed(self, sample: Sample) -> bool:
+        """Whether a worker was killed that may have held a request."""
+        return any(sample.sent - _SECONDS_AFTER_A_KILL < kill < sample.done for kill in self.kills)
 
     def _wrong_answers(self) -> Iterator[str]:
         for sample in self._samples:
@@ -116,6 +125,23 @@ class Story:
                 expected = {"predictions": [GOOD.get(sample.version or "")]}
                 if json.loads(sample.body) != expected:
                     yield f"version {sample.version} answered {sample.body!r}"
+
+    def _broken_streams(self) -> Iterator[str]:
+        """Each stream is whole and of one version, or is cut with an error as its worker died."""
+        for sample in self.streams:
+            if sample.status != 200:
+                if not self._may_fail(sample):
+                    yield f"a stream failed with {sample.status}: {sample.body!r}"
+                continue
+            whole = [chunk(n, GOOD.get(sample.version or "", "")) for n in range(_CHUNKS)]
+            try:
+                *made, last = events(sample.body)
+            except (AssertionError, ValueError) as error:
+                yield f"a stream is not as it should be: {error}"
+                continue
+            cut = "error" in last and self._killed(sample)
+            if [*made, last] != whole and not (cut and made == whole[: len(made)]):
+                yield f"version {sample.version} streamed {sample.body!r}"
 
     def _versions_out_of_turn(self) -> Iterator[str]:
         """Each answer comes from a version that served while its request was under way."""

@@ -9,15 +9,15 @@ from tests.end_to_end.chaos.run import run
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
-    ("seed", "seconds", "kills", "sharing"),
+    ("seed", "seconds", "kills", "streams", "sharing"),
     [
         # Versions move before and after the registry is away, workers die at either time.
-        (100, 12.0, True, "auto"),
-        pytest.param(1, 20.0, True, "auto", marks=pytest.mark.faults),
-        pytest.param(1, 12.0, True, "off", marks=pytest.mark.faults),
-        pytest.param(2, 10.0, False, "auto", marks=pytest.mark.faults),
+        (100, 12.0, True, False, "auto"),
+        pytest.param(1, 20.0, True, True, "auto", marks=pytest.mark.faults),
+        pytest.param(1, 12.0, True, False, "off", marks=pytest.mark.faults),
+        pytest.param(2, 10.0, False, True, "auto", marks=pytest.mark.faults),
     ],
-    ids=["kills", "kills for longer", "kills, not shared", "no kills"],
+    ids=["kills", "kills for longer, streams", "kills, not shared", "no kills, streams"],
 )
 def test_chaos_fails_no_request_and_ends_in_order(
     tmp_path_factory: pytest.TempPathFactory,
@@ -25,6 +25,7 @@ def test_chaos_fails_no_request_and_ends_in_order(
     seed: int,
     seconds: float,
     kills: bool,
+    streams: bool,
     sharing: str,
 ) -> None:
     outcome = run(
@@ -32,6 +33,7 @@ def test_chaos_fails_no_request_and_ends_in_order(
         seed,
         seconds,
         kills=kills,
+        streams=streams,
         database=database,
         SHARE_MODEL=sharing,
     )

@@ -1,5 +1,6 @@
 """What chaos takes for a problem, and what it does not."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from tests.end_to_end.chaos.schedule import Promotion
 from tests.end_to_end.chaos.story import Story
 from tests.support.load import Sample
 from tests.support.server import Event
+from tests.support.waiting_models import chunk
 
 
 def answer(sent: float, version: str, word: str) -> Sample:
@@ -19,6 +21,16 @@ def answer(sent: float, version: str, word: str) -> Sample:
 def failure(sent: float, status: int = 500) -> Sample:
     """A request that failed."""
     return Sample(sent, sent + 0.01, status, None, b"{}")
+
+
+def stream(sent: float, *events: object, version: str = "1") -> Sample:
+    """A stream of these events."""
+    body = b"".join(b"data: %b\n\n" % json.dumps(e).encode() for e in events)
+    return Sample(sent, sent + 0.3, 200, version, body + b"data: [DONE]\n\n")
+
+
+WHOLE = [chunk(n, "one") for n in range(10)]
+CUT = [*WHOLE[:4], {"error": {"error_code": "INTERNAL_ERROR", "message": "it died"}}]
 
 
 def event(at: float, name: str, **fields: Any) -> Event:
@@ -79,6 +91,12 @@ def test_a_rollback_without_a_failure_is_no_problem() -> None:
             replace(GOOD, clients=[[answer(10.1, "2", "two"), answer(10.2, "1", "one")]]),
             "a client went back to v1",
         ),
+        (replace(GOOD, streams=[failure(5)]), "a stream failed with 500"),
+        (replace(GOOD, streams=[stream(5, *WHOLE[:9])]), "version 1 streamed"),
+        (replace(GOOD, streams=[stream(5, *WHOLE, version="2")]), "version 2 streamed"),
+        (replace(GOOD, streams=[stream(5, *CUT)]), "version 1 streamed"),
+        (replace(GOOD, streams=[stream(5, *CUT[1:])], kills=[5.1]), "version 1 streamed"),
+        (replace(GOOD, streams=[answer(5, "1", "one")]), "a stream is not as it should be"),
         (replace(GOOD, promotions=GOOD.promotions[:1]), "which the registry did not name"),
         (replace(GOOD, final="2"), "v2 is in Production, v1 serves"),
         (replace(GOOD, events=[e for e in GOOD.events if "trigger" in e]), "no version_moved"),
@@ -120,3 +138,8 @@ def test_a_load_that_was_killed_is_no_problem_and_excuses_no_failed_request() ->
 
 def test_right_after_a_kill_a_documented_failure_is_no_problem() -> None:
     assert replace(GOOD, clients=[[failure(5)]], kills=[4.5]).problems() == []
+
+
+def test_a_stream_that_a_killed_worker_cuts_with_an_error_is_no_problem() -> None:
+    streams = [stream(5, *WHOLE), stream(5, *CUT)]
+    assert replace(GOOD, streams=streams, kills=[5.1]).problems() == []

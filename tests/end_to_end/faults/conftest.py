@@ -22,6 +22,7 @@ _LIMITS = {
         "LOAD_TIMEOUT_SECONDS": str(LOAD_TIMEOUT),
     },
     "impatient": {"REQUEST_TIMEOUT_SECONDS": str(IMPATIENCE)},
+    "several": {"CONCURRENCY": "8"},
 }
 
 
@@ -58,6 +59,12 @@ def patient(start_once: Callable[[str, str], Live], sharing: str) -> Live:
 def impatient(start_once: Callable[[str, str], Live], sharing: str) -> Live:
     """A server that gives a prediction little time."""
     return start_once("impatient", sharing)
+
+
+@pytest.fixture
+def several(start_once: Callable[[str, str], Live], sharing: str) -> Live:
+    """A server that asks its model several things at a time."""
+    return start_once("several", sharing)
 
 
 @pytest.fixture(scope="module")

@@ -38,10 +38,10 @@ def connection(server: Server) -> HTTPConnection:
     return opened
 
 
-@both_ways
-async def test_no_request_fails_when_the_worker_is_killed(patient: Live) -> None:
-    server = patient.server
-    version = await asyncio.to_thread(patient.serve, obedient(patient.saved))
+async def kill_workers_under_load(live: Live) -> None:
+    """Kill the worker twice; nobody may notice."""
+    server = live.server
+    version = await asyncio.to_thread(live.serve, obedient(live.saved))
     mark = server.mark()
     async with load(server.url, text("hello"), clients=32) as clients:
         for count in (1, 2):
@@ -55,6 +55,15 @@ async def test_no_request_fails_when_the_worker_is_killed(patient: Live) -> None
     assert clients.versions == {version}
     exits = server.find("worker_exited", mark)
     assert [(e["version"], e["signal"]) for e in exits] == [(f"v{version}", "SIGKILL")] * 2
+
+
+@both_ways
+async def test_no_request_fails_when_the_worker_is_killed(patient: Live) -> None:
+    await kill_workers_under_load(patient)
+
+
+async def test_nor_where_it_is_asked_several_things_at_a_time(several: Live) -> None:
+    await kill_workers_under_load(several)
 
 
 @both_ways

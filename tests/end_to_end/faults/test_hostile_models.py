@@ -237,17 +237,20 @@ FRAMES = {
     "noise": "bytes(range(256)) * 100",
     "a pickle": "pickle.dumps(Evil())",
     "lengths that do not add up": """struct.pack("!BIQQ", 5, 1, 10, 99) + bytes(10)""",
-    "an answer that is too short": """struct.pack("!BIQQQ", 5, 2, 1, 1, 0) + b"x" """,
-    "an answer to nobody": (
-        """struct.pack("!BIQQQ", 5, 2, 9, 7, 2) + struct.pack("!IHB", 999, 200, 0) + b"{}" """
-    ),
-    "ready once more": """struct.pack("!BIQQ", 2, 1, 2, 2) + b"{}" """,
-    "done without parts": """struct.pack("!BIQ", 6, 0, 0)""",
-    "done before the answers": """struct.pack("!BIQQ", 6, 1, 0, 0)""",
+    "an answer that is too short": "frame(5, FIRST, b'x', b'')",
+    "an answer to nobody": "frame(5, FIRST, struct.pack('!IHB', 999, 200, 0), b'{}')",
+    "an answer of a batch that is not": "frame(5, LATER, struct.pack('!IHB', 0, 200, 0), b'{}')",
+    "ready once more": "frame(2, b'{}')",
+    "done without parts": "frame(6)",
+    "done before the answers": "frame(6, FIRST, b'alone')",
     "parts without end": """struct.pack("!BIQ", 5, 2**26, 0) + bytes(2**29)""",
-    "a phase": """struct.pack("!BIQQ", 1, 1, 4, 4) + b"load" """,
-    "what the gateway says": """struct.pack("!BIQ", 4, 0, 0)""",
-    "no answers": """struct.pack("!BIQ", 5, 0, 0)""",
+    "a phase": "frame(1, b'load')",
+    "what the gateway says": "frame(4, FIRST)",
+    "credit": "frame(9, FIRST, FIRST)",
+    "no answers": "frame(5, FIRST)",
+    "a chunk of what is no stream": "frame(8, FIRST, b'{}')",
+    "a chunk of a batch that is not": "frame(8, LATER, b'{}')",
+    "a chunk of two parts": "frame(8, FIRST, b'{}', b'{}')",
 }
 
 
@@ -261,9 +264,16 @@ def test_what_it_writes_to_the_gateway_runs_nothing_there(
     preamble = f"""
         import os, pickle, stat, struct, time
 
+        FIRST, LATER = (number.to_bytes(8, "big") for number in (1, 2**40))
+
         class Evil:
             def __reduce__(self):
                 return os.system, ("touch {ran}",)
+
+        def frame(kind, *parts):
+            lengths = [*map(len, parts)]
+            head = struct.pack(f"!BIQ{{len(parts)}}Q", kind, len(parts), sum(lengths), *lengths)
+            return b"".join([head, *parts])
 
         def channel():
             for number in range(3, 100):
