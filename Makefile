@@ -49,6 +49,9 @@ bench-payloads: $(INSTALLED) ## Measure large requests.
 bench-workers: $(INSTALLED) ## Measure memory of workers, and losing them; BEFORE=DIRECTORY compares.
 	$(BIN)/python -m benchmarks workers $(if $(BEFORE),--before $(BEFORE))
 
+bench-waiting: $(INSTALLED) ## Measure models that wait and stream; BEFORE=DIRECTORY compares.
+	$(BIN)/python -m benchmarks waiting $(if $(BEFORE),--before $(BEFORE))
+
 chaos: $(INSTALLED) ## Put a stack through CHAOS_SECONDS (60) of faults under load.
 	$(BIN)/python -W ignore -m tests.end_to_end.chaos
 
@@ -64,4 +67,4 @@ test-containers: $(INSTALLED) ## Build the images and try the whole stack; needs
 clean: ## Remove everything that was made.
 	rm -rf $(VENV) .bench .demo .mypy_cache .pytest_cache .ruff_cache build *.egg-info
 
-.PHONY: help install demo test lint format docs screenshot bench bench-swap bench-payloads bench-workers chaos fuzz test-faults test-containers clean
+.PHONY: help install demo test lint format docs screenshot bench bench-swap bench-payloads bench-workers bench-waiting chaos fuzz test-faults test-containers clean

@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks import payloads, report, swap, throughput
 from benchmarks.errors import BenchmarkError
 from benchmarks.paths import RESULTS
+from benchmarks.waiting import benchmark as waiting
 from benchmarks.workers import benchmark as workers
 
 
@@ -107,6 +108,21 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--killer-seconds", type=_duration, metavar="N")
     command.add_argument("--swaps", type=_count, metavar="N", help="of each checkout")
 
+    command = commands.add_parser("waiting", help="models that wait, and models that stream")
+    command.set_defaults(run=_waiting)
+    command.add_argument("--quick", action="store_true", help="about 3 minutes")
+    command.add_argument(
+        "--before", type=Path, metavar="DIRECTORY", help="another checkout to compare with"
+    )
+    command.add_argument(
+        "--checkout", type=Path, metavar="DIRECTORY", help="what is measured; this one unless given"
+    )
+    command.add_argument("--parts", type=_names(waiting.PARTS), metavar="A,B")
+    command.add_argument("--rounds", type=_count, metavar="N")
+    command.add_argument("--seconds", type=_duration, metavar="N", help="of each measurement")
+    command.add_argument("--classifier-rounds", type=_count, metavar="N", help="starts")
+    command.add_argument("--classifier-seconds", type=_count, metavar="N", help="of each turn")
+
     commands.add_parser("report", help="make tables and charts anew from the kept JSON")
     return parser
 
@@ -129,6 +145,11 @@ def _payloads(options: argparse.Namespace) -> dict[str, Any]:
 def _workers(options: argparse.Namespace) -> dict[str, Any]:
     plan = workers.QUICK if options.quick else workers.Plan()
     return workers.run(replace(plan, **_given(plan, options)))
+
+
+def _waiting(options: argparse.Namespace) -> dict[str, Any]:
+    plan = waiting.QUICK if options.quick else waiting.Plan()
+    return waiting.run(replace(plan, **_given(plan, options)))
 
 
 def _given(plan: Any, options: argparse.Namespace) -> dict[str, Any]:
@@ -179,6 +200,8 @@ def _quieten_mlflow() -> None:
     # Stages are deprecated, and used here as they are what most people promote by.
     warnings.filterwarnings("ignore", ".*stages", FutureWarning)
     warnings.filterwarnings("ignore", ".*AnyType", UserWarning)
+    # It is deprecated, too, and there are many.
+    warnings.filterwarnings("ignore", ".*ChatModel", FutureWarning)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import csv
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import mlflow.pyfunc
@@ -22,15 +23,18 @@ from benchmarks.paths import PACKAGE, REPOSITORY
 
 SEED = 0
 TEXT_MODEL = "benchmark-text"
+TEXT_TO_NUMBER = ModelSignature(
+    inputs=Schema([ColSpec(DataType.string, "text")]), outputs=Schema([ColSpec(DataType.double)])
+)
+NUMBERS = ModelSignature(
+    inputs=Schema([ColSpec(DataType.long, "chunks"), ColSpec(DataType.double, "seconds")])
+)
 
 _CORPUS = REPOSITORY / "demo" / "corpora" / "topics.tsv"
 _ROW_SUMS = PACKAGE / "row_sums.py"
 _CONFIGURED = PACKAGE / "configured.py"
 _TEXT_SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.string, "text")]), outputs=Schema([ColSpec(DataType.string)])
-)
-_CONFIGURED_SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec(DataType.string, "text")]), outputs=Schema([ColSpec(DataType.double)])
 )
 
 
@@ -83,16 +87,30 @@ class Registry:
     def add_configured(self, name: str, traits: Traits, versions: int = 1) -> None:
         """Register the model in configured.py as that many versions of `name`."""
         for _ in range(versions):
-            with mlflow.start_run():
-                mlflow.pyfunc.log_model(
-                    name="model",
-                    python_model=os.fspath(_CONFIGURED),
-                    model_config=asdict(traits),
-                    registered_model_name=name,
-                    signature=_CONFIGURED_SIGNATURE,
-                    input_example=pd.DataFrame({"text": ["text 0"]}),
-                    pip_requirements=["mlflow"],
-                )
+            self.add_from_code(
+                name,
+                _CONFIGURED,
+                model_config=asdict(traits),
+                signature=TEXT_TO_NUMBER,
+                input_example=pd.DataFrame({"text": ["text 0"]}),
+            )
+
+    def add_from_code(self, name: str, path: Path, **options: Any) -> None:
+        """Register the model that a file sets as the next version of `name`.
+
+        Args:
+            name: Of the registered model.
+            path: The file, which calls `mlflow.models.set_model`.
+            options: Of `mlflow.pyfunc.log_model`.
+        """
+        with mlflow.start_run():
+            mlflow.pyfunc.log_model(
+                name="model",
+                python_model=os.fspath(path),
+                registered_model_name=name,
+                pip_requirements=["mlflow"],
+                **options,
+            )
 
     def promote(self, name: str, version: int) -> None:
         """Move a version to Production, the only one there."""

@@ -27,7 +27,8 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.paths import REPOSITORY
 from benchmarks.samples import Samples
 
-_PATIENCE_SECONDS = 10.0
+_CONNECT_SECONDS = 10.0
+_MARGIN_SECONDS = 20.0
 _START_SECONDS = 0.1
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _VERSION = re.compile(rb"\r\nx-model-version: *([^\r]+)", re.IGNORECASE)
@@ -40,11 +41,11 @@ class OpenLoop:
     Attributes:
         port: Where it goes, on this machine, to POST /invocations.
         rate: Requests per second; 0 for as many as the answers allow.
-        seconds: How long requests are due, unless SIGTERM comes before; unanswered ones get 10 s
-            more.
+        seconds: How long requests are due, unless SIGTERM comes before.
         bodies: A file with a body on each line, which take turns.
         output: The file that takes the samples.
         connections: That are open, and so the most requests under way.
+        patience_seconds: How much longer unanswered requests may take.
     """
 
     port: int
@@ -53,6 +54,7 @@ class OpenLoop:
     bodies: str
     output: str
     connections: int = 256
+    patience_seconds: float = 10.0
 
 
 class Running:
@@ -80,7 +82,9 @@ class Running:
         Raises:
             BenchmarkError: it failed.
         """
-        code = self._process.wait(self._load.seconds + 3 * _PATIENCE_SECONDS)
+        code = self._process.wait(
+            self._load.seconds + self._load.patience_seconds + _MARGIN_SECONDS
+        )
         if code != 0:
             raise BenchmarkError(f"the load generator failed (exit code {code})")
         return Samples.load(Path(self._load.output))
@@ -100,7 +104,7 @@ class _Connection:
     __slots__ = ("received", "request", "socket")
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection((HOST, port), timeout=_PATIENCE_SECONDS)
+        self.socket = socket.create_connection((HOST, port), timeout=_CONNECT_SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
         self.received = b""
@@ -131,7 +135,7 @@ class _Generator:
         """Send what is due until the end, and wait for the answers."""
         while (now := time.monotonic()) < self._end:
             self._exchange(self._schedule(now))
-        deadline = self._end + _PATIENCE_SECONDS
+        deadline = self._end + self._load.patience_seconds
         while len(self.samples) < self._scheduled and time.monotonic() < deadline:
             self._exchange(deadline)
         self._give_up()

@@ -5,7 +5,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import payloads_report, swap_report, throughput_report, workers_report
+from benchmarks import (
+    payloads_report,
+    swap_report,
+    throughput_report,
+    waiting_report,
+    workers_report,
+)
 from benchmarks.markdown import machine_line, targets_table
 
 _DIGITS = 5
@@ -17,12 +23,14 @@ _BODIES: dict[str, Callable[[Results], str]] = {
     "swap": swap_report.body,
     "payloads": payloads_report.body,
     "workers": workers_report.body,
+    "waiting": waiting_report.body,
 }
 _CHARTS: dict[str, Callable[[Results], str]] = {
     "throughput": throughput_report.chart,
     "swap": swap_report.chart,
     "payloads": payloads_report.chart,
     "workers": workers_report.chart,
+    "waiting": waiting_report.chart,
 }
 
 BENCHMARKS = tuple(_BODIES)

@@ -3,7 +3,10 @@
 import json
 from array import array
 from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
+
+from benchmarks.errors import BenchmarkError
 
 
 class Samples:
@@ -47,6 +50,22 @@ class Samples:
         for name, values in json.loads(path.read_text()).items():
             vars(samples)[name].extend(values)
         return samples
+
+
+def good_spans(samples: Samples) -> list[tuple[float, float]]:
+    """When each request that was answered with 200 was due, and when it was answered.
+
+    Raises:
+        BenchmarkError: there is none.
+    """
+    good = [
+        (due, due + latency)
+        for due, latency, status in zip(samples.due, samples.latency, samples.status, strict=True)
+        if status == HTTPStatus.OK
+    ]
+    if not good:
+        raise BenchmarkError(f"there was no good answer, but the statuses {set(samples.status)}")
+    return good
 
 
 def split_by_windows(

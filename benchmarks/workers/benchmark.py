@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmarks.ground import Checkout, Ground
 from benchmarks.machine import describe_machine
 from benchmarks.paths import BENCH, REPOSITORY
 from benchmarks.summaries import Spread
 from benchmarks.targets import Target
 from benchmarks.workers import candidate, killers, replacement, resident
-from benchmarks.workers.ground import Checkout, Ground
 
 Part = Literal["memory", "replacement", "killers", "candidate"]
 _BEFORE = "before"

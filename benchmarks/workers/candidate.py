@@ -6,10 +6,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.ground import Checkout, Ground, Server, say
 from benchmarks.models import TEXT_MODEL
 from benchmarks.processor import Usage, usage, wait_until_quiet
 from benchmarks.summaries import Spread
-from benchmarks.workers.ground import Checkout, Ground, Server, say
 
 _RETIRED_SECONDS = 60.0
 _SETTLING_SECONDS = 0.5

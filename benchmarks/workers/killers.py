@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.ground import Checkout, Ground, Server, good_texts, say
 from benchmarks.models import Traits
 from benchmarks.samples import Samples
 from benchmarks.summaries import latencies
-from benchmarks.workers.ground import Checkout, Ground, Server, good_texts, say
 
 CONNECTIONS = 16
 RATE = 800.0

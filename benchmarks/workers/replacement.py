@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from benchmarks.errors import BenchmarkError
+from benchmarks.ground import Checkout, Ground, Server, good_texts, say
 from benchmarks.models import Traits
 from benchmarks.samples import Samples
 from benchmarks.summaries import Spread
-from benchmarks.workers.ground import Checkout, Ground, Server, good_texts, say
 
 CONNECTIONS = 16
 PROBES_PER_SECOND = 200.0

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.errors import BenchmarkError
+from benchmarks.ground import Checkout, Ground, Server, good_texts, say
 from benchmarks.memory import anonymous_bytes, pss_bytes
 from benchmarks.models import Traits
 from benchmarks.processor import wait_until_quiet
-from benchmarks.workers.ground import Checkout, Ground, Server, good_texts, say
 
 WORKERS = (1, 4)
 

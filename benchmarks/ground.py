@@ -1,11 +1,11 @@
-"""What the measurements of workers share: checkouts, models, servers and loads."""
+"""What several benchmarks share: checkouts, models, servers and loads."""
 
 import json
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,8 @@ from benchmarks.openloop import OpenLoop
 from benchmarks.openloop import Running as RunningLoad
 from benchmarks.paths import REPOSITORY
 from benchmarks.processes import free_port
-from benchmarks.servers import Running, Site, this_server
+from benchmarks.samples import Samples
+from benchmarks.servers import Competitor, Running, Site, this_server
 
 _START_SECONDS = 120.0
 _POLL_SECONDS = 0.05
@@ -68,6 +69,12 @@ class Server:
         info: dict[str, Any] = json.loads(body)
         return info
 
+    def concurrency(self) -> dict[str, Any]:
+        """How many predictions a worker runs at a time, and why; empty before there was such a
+        thing."""
+        found: dict[str, Any] = self.info().get("concurrency", {})
+        return found
+
     def reload(self) -> None:
         """Swap, and return when the new release serves."""
         post(self.port, "/reload", None)
@@ -109,8 +116,9 @@ class Ground:
         self.registry.promote(name, 1)
 
     @contextmanager
-    def serving(self, checkout: Checkout, name: str, workers: int = 1) -> Iterator[Server]:
-        """A server of the Production version of a model, ready."""
+    def running(self, kind: Competitor, name: str) -> Iterator[Running]:
+        """A server of any kind that needs nothing of its own, for the Production version of a
+        model; ready."""
         home = self.path("server")
         home.mkdir()
         site = Site(
@@ -121,9 +129,17 @@ class Ground:
             model_uri=f"models:/{name}/Production",
             model_path=Path(),
         )
-        kind = this_server(checkout.directory, POLL_INTERVAL_SECONDS="0", WORKERS=f"{workers}")
         with Running(kind, site) as running:
             running.wait_until_ready()
+            yield running
+
+    @contextmanager
+    def serving(
+        self, checkout: Checkout, name: str, workers: int = 1, **settings: str
+    ) -> Iterator[Server]:
+        """This server with the Production version of a model, ready."""
+        settings |= {"POLL_INTERVAL_SECONDS": "0", "WORKERS": f"{workers}"}
+        with self.running(this_server(checkout.directory, **settings), name) as running:
             log = EventLog(running.process.log)
             try:
                 server = Server(running, log)
@@ -142,13 +158,33 @@ class Ground:
         connections: int = 16,
     ) -> RunningLoad:
         """Requests for one text each, in turns; see `OpenLoop`."""
-        bodies = self.path("bodies.jsonl")
-        lines = [json.dumps({"instances": [text]}) for text in texts]
-        bodies.write_text("\n".join(lines))
+        bodies = self.bodies({"instances": [text]} for text in texts)
         output = str(self.path("samples.json"))
         return RunningLoad(
             OpenLoop(server.port, rate, seconds, str(bodies), output, connections=connections)
         )
+
+    def closed_loop(
+        self, port: int, body: Any, connections: int, seconds: float, patience: float = 10.0
+    ) -> Samples:
+        """What became of one body that each connection posts as often as it is answered."""
+        load = OpenLoop(
+            port,
+            0,
+            seconds,
+            str(self.bodies([body])),
+            str(self.path("samples.json")),
+            connections=connections,
+            patience_seconds=patience,
+        )
+        with RunningLoad(load) as running:
+            return running.samples()
+
+    def bodies(self, values: Iterable[Any]) -> Path:
+        """A file with each value as JSON on a line of its own."""
+        path = self.path("bodies.jsonl")
+        path.write_text("".join(f"{json.dumps(value)}\n" for value in values))
+        return path
 
     def path(self, name: str) -> Path:
         """A path that nothing has."""

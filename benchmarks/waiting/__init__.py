@@ -1,0 +1,1 @@
+"""Models that wait, and models that stream: this server beside `mlflow models serve`."""
