@@ -38,7 +38,7 @@ def test_readmes_requests_are_answered_as_it_says(demo: Demo, port: int) -> None
 def test_what_an_application_is_told_to_do_works(
     demo: Demo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (block,) = python_blocks(HTTP_API)
+    (block,) = (one for one in python_blocks(HTTP_API) if "def label" in one)
     monkeypatch.setenv("CLASSIFICATION_SERVING_URL", demo.server_urls[5001])
     monkeypatch.setenv("SENTIMENT_SERVING_URL", demo.server_urls[5002])
     application: dict[str, Any] = {}

@@ -78,7 +78,8 @@ def test_the_description_of_the_api_has_the_same_routes() -> None:
     documented = {route for routes, _ in rows(HTTP_API, "route") for route in code(routes)}
     described = {
         f"{method.upper()} {path}"
-        for path, methods in describe("", None, None)["paths"].items()
+        for speaks in ("chat", "agent", "responses", None)
+        for path, methods in describe("", None, None, speaks=speaks)["paths"].items()
         for method in methods
     }
     assert documented == described
