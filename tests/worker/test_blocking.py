@@ -207,9 +207,9 @@ def test_of_a_stream_only_its_steps_count() -> None:
     measurement = Measurement()
     for _ in range(2):
         with measurement:
-            time.sleep(0.01)
-        time.sleep(0.05)
-    assert 0.015 < measurement.blocked <= measurement.seconds < 0.06
+            time.sleep(0.05)
+        time.sleep(0.2)
+    assert 0.05 < measurement.blocked <= measurement.seconds < 0.2
 
 
 def test_many_threads_note_what_they_measured() -> None:
@@ -223,10 +223,18 @@ def test_many_threads_note_what_they_measured() -> None:
 
 
 def test_measuring_takes_next_to_no_time() -> None:
-    def once() -> float:
-        began = time.thread_time()
-        with Measurement():
-            pass
-        return time.thread_time() - began
+    # In a process of its own: each thread and each process below it is looked at.
+    code = """
+import time
+from server.worker.blocking import Measurement
 
-    assert min(once() for _ in range(50)) < 0.0005
+def once():
+    began = time.thread_time()
+    with Measurement():
+        pass
+    return time.thread_time() - began
+
+print(min(once() for _ in range(50)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)
+    assert float(done.stdout) < 0.0005
