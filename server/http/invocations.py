@@ -183,6 +183,12 @@ class Invocations:
         self._metrics.observe(end.outcome, perf_counter() - prediction.started)
         return None if end.status == HTTPStatus.OK else (end.status, redact_json(end.body))
 
+    @property
+    def streams(self) -> bool:
+        """Whether the model that serves can answer in chunks."""
+        release = self._deployment.release
+        return release is not None and release.streams
+
     def takes(self, headers: "CIMultiDictProxy[str]", size: int) -> bool:
         """Whether `submit` takes a request with such headers and a body of so many bytes."""
         return (
@@ -218,21 +224,25 @@ class Invocations:
         error = prediction.answered.exception()
         if error is None:
             answer, label = prediction.answered.result()
-            assert isinstance(answer, Answer), "the short way takes no requests for streams"
-            self._metrics.observe(answer.outcome, perf_counter() - prediction.started)
-            if answer.status == HTTPStatus.OK and len(answer.body) <= LARGEST_PLAIN:
-                return b"%b%d\r\n%b: %b\r\n\r\n%b" % (
-                    self._heads.ok(label),
-                    len(answer.body),
-                    REQUEST_ID_HEADER.encode(),
-                    prediction.request_id.encode(),
-                    answer.body,
-                )
-            response = _response(answer, label)
-            try:
-                hold_answer(response, self.budget)
-            except TooMuchInFlight as refusal:
-                error = refusal.with_traceback(None)
+            if isinstance(answer, Stream):
+                # It came to a version that can't stream, and was asked again in another one.
+                answer.cancel()
+                error = NotServing("the version has changed meanwhile: ask again")
+            else:
+                self._metrics.observe(answer.outcome, perf_counter() - prediction.started)
+                if answer.status == HTTPStatus.OK and len(answer.body) <= LARGEST_PLAIN:
+                    return b"%b%d\r\n%b: %b\r\n\r\n%b" % (
+                        self._heads.ok(label),
+                        len(answer.body),
+                        REQUEST_ID_HEADER.encode(),
+                        prediction.request_id.encode(),
+                        answer.body,
+                    )
+                response = _response(answer, label)
+                try:
+                    hold_answer(response, self.budget)
+                except TooMuchInFlight as refusal:
+                    error = refusal.with_traceback(None)
         if isinstance(error, ServingError):
             self._refusals.note(error, prediction.request_id)
             response = serving_error_response(error)

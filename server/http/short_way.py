@@ -36,6 +36,10 @@ class Predictions(Protocol):
     def paths(self) -> frozenset[str]:
         """The paths that predictions are posted to."""
 
+    @property
+    def streams(self) -> bool:
+        """Whether the model can answer in chunks."""
+
     def takes(self, headers: "CIMultiDictProxy[str]", size: int) -> bool:
         """Whether `submit` takes a request with such headers and a body of so many bytes."""
 
@@ -200,7 +204,7 @@ class ShortWay(Connection):
             or self._reading_paused
             or not predictions.takes(message.headers, payload.total_bytes)
             # Streams take time to write.
-            or (payload.total_bytes > 0 and may_stream(b"".join(payload._buffer)))
+            or (predictions.streams and may_stream(b"".join(payload._buffer)))
         ):
             return False
         self._messages.clear()

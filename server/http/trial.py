@@ -96,6 +96,7 @@ class _Echo:
     """Answers each prediction with its body."""
 
     paths = frozenset((PATH,))
+    streams = True
 
     def __init__(self) -> None:
         self.answered = 0

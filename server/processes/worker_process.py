@@ -110,8 +110,9 @@ class WorkerProcess(ModelProcess):
                 self._held -= 1
                 if self._held == 0 and self.state is State.BUSY:
                     self.state = State.IDLE
-                number, finding = parts
-                self._user.batch_done(self, frames.decode_number(number), Finding(bytes(finding)))
+                number, said = parts
+                finding = Finding(bytes(said)) if said else Finding.MERGES
+                self._user.batch_done(self, frames.decode_number(number), finding)
             elif self.state is not State.ENDED:
                 raise ValueError("it is done with what it was not asked")
         else:

@@ -172,8 +172,13 @@ class Dispatcher:
     def hand_over(self, other: "Dispatcher") -> None:
         """Have another release's workers answer what waits here, and its spares what lost workers
         held, now and later."""
-        while self._queue:
-            other.adopt(self._queue.popleft())
+        for _ in range(len(self._queue)):
+            call = self._queue.popleft()
+            # Who has asked a version that can't stream has no way to get one.
+            if other.streams and not self.streams and may_stream(call.body):
+                self._queue.append(call)
+            else:
+                other.adopt(call)
         self._retrials.hand_over(other._retrials)
         self._note_emptiness()
 
@@ -322,7 +327,10 @@ class Dispatcher:
         # it need not wait, then, until this loop has handed out its answers. With several, another
         # one may be free sooner.
         only = len(self._held.of(worker)) == 1
-        lone = self._settings.workers == 1 and self._merging and only and not batch.streams
+        lone = self._settings.workers == 1 and self._merging and only
+        if lone and self.streams and batch.streams:
+            # That may last, and no worker could take them in time.
+            lone = False
         self._ahead_from = batch.size if lone else math.inf
 
     def _take(self, most: int) -> list[Call]:

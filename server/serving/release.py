@@ -39,6 +39,7 @@ class Release:
         on_given_up: Called when its workers died so often that it should be replaced.
 
     Attributes:
+        streams: Whether the model can answer in chunks.
         recent: Some of the last hour's requests that it answered well.
         answers_changed: How many of the recorded requests it answers in another way than the
             version before, as `3 of 32`; None where there were none.
@@ -60,6 +61,7 @@ class Release:
         on_given_up: Callable[["Release"], None],
     ) -> None:
         self.model = model
+        self.streams = False
         self.workers_lost = 0
         self.recent = RecentRequests(settings.requests_kept)
         self.answers_changed: str | None = None
@@ -101,7 +103,7 @@ class Release:
         try:
             ready, worker = await self._loader.load(tuple(kept.recorded for kept in self._recorded))
             self._take_over(ready)
-            self._dispatcher.streams = ready.streams
+            self.streams = self._dispatcher.streams = ready.streams
             if worker is not None:
                 self._dispatcher.add(worker, merging=bool(ready.merged_formats))
             async with asyncio.TaskGroup() as group:

@@ -134,5 +134,6 @@ class Protocol:
             EncodingError: the answer holds something that has no form in JSON, or none of
                 OpenAI's for a request of theirs.
         """
-        wrap = request.format not in ("unified", *openai.CODECS)
-        return encode(openai.answer(request, predictions), wrap)
+        if request.format in openai.CODECS:
+            return encode(openai.answer(request, predictions), wrap=False)
+        return encode(predictions, wrap=request.format != "unified")
