@@ -89,6 +89,7 @@ class Stack:
             MLFLOW_TRACKING_URI=self.proxy.url,
             # MLflow's own patience with a spoiled download is minutes, in which a reload waits.
             MLFLOW_HTTP_REQUEST_MAX_RETRIES="1",
+            MLFLOW_HTTP_REQUEST_TIMEOUT="10",
             **settings,
         )
         self.server.wait_healthy()
