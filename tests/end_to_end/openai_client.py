@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 import openai
+from openai.types.chat import ChatCompletionMessage
 
 ADDRESS, KEY, KIND = sys.argv[1:]
 MODEL = "any"
@@ -45,7 +46,12 @@ def chat(client: openai.OpenAI) -> dict[str, Any]:
         messages=[{"role": "user", "content": [{"type": "text", "text": "hi"}]}],
         extra_body={"custom_inputs": {"a": 1}},
     )
-    calling = create(model=MODEL, messages=user("call a tool")).choices[0].message
+    completion = create(model=MODEL, messages=user("call a tool"))
+    # Those that an agent has called itself stand beside its answer.
+    steps = (completion.model_extra or {}).get("messages")
+    calling = completion.choices[0].message
+    if steps:
+        calling = ChatCompletionMessage.model_validate(steps[0])
     assert calling.tool_calls is not None
     (call,) = calling.tool_calls
     found = {"role": "tool", "tool_call_id": call.id, "content": "found"}
