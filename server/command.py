@@ -9,9 +9,9 @@ import uvloop
 
 from server.log import logging_to_standard_output
 from server.processes.memory import give_back_large_blocks
+from server.reading import BadSettings, read_settings
 from server.redaction import hide_credentials, hide_token, redact
 from server.service import serve
-from server.settings import BadSettings, read_settings
 from server.standard_streams import open_standard_streams
 from server.usage import help_text
 from server.worker.hiding import hide_process

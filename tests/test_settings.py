@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from server.settings import BadSettings, Settings, read_settings
+from server.reading import BadSettings, read_settings
+from server.settings import Settings
 from server.usage import help_text
 
 

@@ -8,7 +8,7 @@ from server.errors import ServingError, TooMuchInFlight
 from server.http import openai, reload, routes
 from server.http.authorization import ask_for_key, reload_token
 from server.http.budget import hold_answer
-from server.http.connection import Connection
+from server.http.connection import discard_body
 from server.http.cors import Cors
 from server.http.errors import (
     error_response,
@@ -57,14 +57,10 @@ def make_app(
     app[INVOCATIONS] = invocations
     if invocations.key.asked_for:
         app.middlewares.append(ask_for_key)
-    app[PREDICTING] = frozenset((invocations.handle, *openai.HANDLERS))
-    every = (
-        web.post(PATH, invocations.handle),
-        *openai.routes,
-        *routes.routes,
-        *reload.routes,
-    )
-    for route in every:
+    predicting = [r for r in openai.routes if isinstance(r, web.RouteDef)]
+    predicting.append(web.post(PATH, invocations.handle))
+    app[PREDICTING] = frozenset(route.handler for route in predicting)
+    for route in (*predicting, *routes.routes, *reload.routes):
         assert isinstance(route, web.RouteDef)
         for path in spellings(route.path, settings.root_path):
             app.add_routes([web.RouteDef(route.method, path, route.handler, route.kwargs)])
@@ -79,8 +75,7 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
     structlog.contextvars.bind_contextvars(request_id=identifier)
     invocations = request.app[INVOCATIONS]
     if request.match_info.handler not in request.app[PREDICTING]:
-        assert isinstance(request.protocol, Connection)
-        request.protocol.discard_body()
+        discard_body(request)
     try:
         if head_size(request) > MAX_HEAD_BYTES:
             response: web.StreamResponse = refuse_large_head()

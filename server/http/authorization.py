@@ -4,7 +4,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from server.http.connection import Connection
+from server.http.connection import discard_body
 from server.http.errors import error_response
 from server.http.keys import INVOCATIONS, PREDICTING, RELOAD_TOKEN
 from server.http.pages import is_from_page, is_trusted
@@ -43,8 +43,7 @@ async def ask_for_key(request: web.Request, handler: Handler) -> web.StreamRespo
     """Have predictions made only for those who show the API key."""
     predicts = request.match_info.handler in request.app[PREDICTING]
     if predicts and not await request.app[INVOCATIONS].key.is_in(request.headers):
-        assert isinstance(request.protocol, Connection)
-        request.protocol.discard_body()
+        discard_body(request)
         return ask_for("the API key")
     return await handler(request)
 

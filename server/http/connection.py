@@ -17,6 +17,12 @@ from server.http.wire import written
 log = structlog.get_logger("server.http")
 
 
+def discard_body(request: web.BaseRequest) -> None:
+    """Have nobody read the body of a request."""
+    assert isinstance(request.protocol, Connection)
+    request.protocol.discard_body()
+
+
 class Connection(web.RequestHandler):
     """One client's connection.
 

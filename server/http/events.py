@@ -2,29 +2,32 @@
 (mlflow/genai/agent_server/server.py), and its clients (mlflow/deployments/databricks, which takes
 no other lines) and OpenAI's read them."""
 
-from aiohttp import hdrs, web
+from collections.abc import Mapping
 
-from server.http.request_ids import REQUEST_ID_HEADER, VERSION_HEADER
+from aiohttp import hdrs, web
 
 _LARGE = 64 * 1024
 
 
-def event_stream(label: str, identifier: str) -> web.StreamResponse:
+def may_want(body: bytes) -> bool:
+    """Whether a request may ask for a stream. JSON could spell the key otherwise: such a request
+    gets its answer whole."""
+    return b'"stream"' in body
+
+
+def event_stream(headers: Mapping[str, str]) -> web.StreamResponse:
     """The answer that events are written to.
 
     Args:
-        label: The version that the stream comes from.
-        identifier: The request's.
+        headers: More of its headers.
     """
-    headers = {
+    own = {
         hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8",
         hdrs.CACHE_CONTROL: "no-cache",
         # Nginx would keep chunks back, otherwise.
         "X-Accel-Buffering": "no",
-        VERSION_HEADER: label,
-        REQUEST_ID_HEADER: identifier,
     }
-    return web.StreamResponse(headers=headers)
+    return web.StreamResponse(headers={**own, **headers})
 
 
 DONE = b"[DONE]"

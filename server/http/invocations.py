@@ -21,11 +21,11 @@ from server.http.bodies import Bodies
 from server.http.budget import UNCOUNTED, Budget, Hold, hold_answer
 from server.http.connection import Connection
 from server.http.errors import error_response, serving_error_response
-from server.http.events import DONE, event_stream, in_mlflows_shape, write_event
+from server.http.events import DONE, event_stream, in_mlflows_shape, may_want, write_event
 from server.http.metrics import Metrics
 from server.http.packing import LARGEST_PLAIN, may_pack, pack, wants_gzip
 from server.http.paths import spellings
-from server.http.request_ids import REQUEST_ID_HEADER, VERSION_HEADER, id_in, request_id
+from server.http.request_ids import REQUEST_ID_HEADER, id_in, request_id
 from server.http.tokens import Token
 from server.http.wire import http_date, written
 from server.redaction import redact_json
@@ -36,6 +36,7 @@ from server.settings import Settings
 from server.worker.frames import Answer
 
 PATH = "/invocations"
+VERSION_HEADER = "X-Model-Version"
 
 log = structlog.get_logger("server.http.invocations")
 
@@ -122,7 +123,10 @@ class Invocations:
         client = request.protocol.client if isinstance(request.protocol, Connection) else b""
         try:
             body, hold = await self._bodies.read(request)
-            prediction = self._submit(request.headers, content_type, body, identifier, client, hold)
+            streams = self.streams and may_want(body)
+            prediction = self._submit(
+                request.headers, content_type, body, identifier, client, hold, streams=streams
+            )
             del body, hold
             answer, label = await prediction.answered
             if isinstance(answer, Stream):
@@ -144,7 +148,7 @@ class Invocations:
         error_of: Callable[[int, bytes], bytes],
     ) -> web.StreamResponse:
         """Send a stream as it comes, as server-sent events."""
-        response = event_stream(label, prediction.request_id)
+        response = event_stream({VERSION_HEADER: label, REQUEST_ID_HEADER: prediction.request_id})
         try:
             await response.prepare(request)
             await self._send_chunks(response, stream)
@@ -224,25 +228,21 @@ class Invocations:
         error = prediction.answered.exception()
         if error is None:
             answer, label = prediction.answered.result()
-            if isinstance(answer, Stream):
-                # It came to a version that can't stream, and was asked again in another one.
-                answer.cancel()
-                error = NotServing("the version has changed meanwhile: ask again")
-            else:
-                self._metrics.observe(answer.outcome, perf_counter() - prediction.started)
-                if answer.status == HTTPStatus.OK and len(answer.body) <= LARGEST_PLAIN:
-                    return b"%b%d\r\n%b: %b\r\n\r\n%b" % (
-                        self._heads.ok(label),
-                        len(answer.body),
-                        REQUEST_ID_HEADER.encode(),
-                        prediction.request_id.encode(),
-                        answer.body,
-                    )
-                response = _response(answer, label)
-                try:
-                    hold_answer(response, self.budget)
-                except TooMuchInFlight as refusal:
-                    error = refusal.with_traceback(None)
+            assert isinstance(answer, Answer), "none of these may get a stream"
+            self._metrics.observe(answer.outcome, perf_counter() - prediction.started)
+            if answer.status == HTTPStatus.OK and len(answer.body) <= LARGEST_PLAIN:
+                return b"%b%d\r\n%b: %b\r\n\r\n%b" % (
+                    self._heads.ok(label),
+                    len(answer.body),
+                    REQUEST_ID_HEADER.encode(),
+                    prediction.request_id.encode(),
+                    answer.body,
+                )
+            response = _response(answer, label)
+            try:
+                hold_answer(response, self.budget)
+            except TooMuchInFlight as refusal:
+                error = refusal.with_traceback(None)
         if isinstance(error, ServingError):
             self._refusals.note(error, prediction.request_id)
             response = serving_error_response(error)
@@ -266,12 +266,16 @@ class Invocations:
         identifier: str,
         client: bytes,
         hold: Hold | None,
+        *,
+        streams: bool = False,
     ) -> Prediction:
         started = perf_counter()
         release = self._deployment.release
         if release is None:
             raise NotServing("no model serves yet; /health says why")
-        answered = release.submit(content_type, identifier.encode(), body, client, hold)
+        answered = release.submit(
+            content_type, identifier.encode(), body, client, hold, streams=streams
+        )
         return Prediction(identifier, started, answered, headers)
 
 

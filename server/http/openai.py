@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from server.http.connection import Connection
+from server.http.connection import discard_body
 from server.http.errors import error_response, in_openais_shape, json_response
 from server.http.keys import DEPLOYMENT, INVOCATIONS, SETTINGS
 from server.worker.codecs import OPENAI_CHAT, OPENAI_RESPONSES, why_unspoken
@@ -44,18 +44,13 @@ async def model(request: web.Request) -> web.Response:
     return error_response(404, f"no model {name!r} serves here", "MODEL_NOT_FOUND")
 
 
-HANDLERS = (chat_completions, responses, models, model)
-"""What answers these routes."""
-
-
 async def _answer(request: web.Request, codec: bytes) -> web.StreamResponse:
     release = request.app[DEPLOYMENT].release
     # Where none serves, that is told like to any other request.
     if release is not None and release.ready is not None:
         reason = why_unspoken(codec, release.ready.speaks)
         if reason is not None:
-            assert isinstance(request.protocol, Connection)
-            request.protocol.discard_body()
+            discard_body(request)
             return error_response(404, reason)
     return await request.app[INVOCATIONS].answer(request, codec, in_openais_shape)
 

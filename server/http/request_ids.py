@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from aiohttp import web
 
 REQUEST_ID_HEADER = "X-Request-ID"
-VERSION_HEADER = "X-Model-Version"
 _KEY = web.RequestKey("request_id", str)
 
 # What may stand in a header, in a line of the log and in a shell command without quoting.

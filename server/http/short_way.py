@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from aiohttp import HttpVersion11, hdrs, web
+from aiohttp import HttpVersion11, StreamReader, hdrs, web
 from aiohttp.http import RawRequestMessage
 from multidict import CIMultiDictProxy
 
@@ -18,10 +18,10 @@ from server.http.budget import UNCOUNTED, Hold
 from server.http.clients import Clients
 from server.http.connection import Connection
 from server.http.errors import serving_error_response
+from server.http.events import may_want
 from server.http.heads import END_OF_HEAD, MAX_HEAD_BYTES, refuse_large_head
 from server.http.invocations import Prediction
 from server.http.wire import written
-from server.worker.frames import may_stream
 
 # What a client whose head is refused gets to finish sending, so that it reads the answer.
 _LINGERING_SECONDS = 5.0
@@ -48,6 +48,10 @@ class Predictions(Protocol):
 
     def finish(self, prediction: Prediction, later: Callable[[bytes], None]) -> bytes | None:
         """The whole answer, or None if `later` will get it."""
+
+
+def _may_want_stream(body: StreamReader) -> bool:
+    return may_want(b"".join(body._buffer))
 
 
 class ShortWay(Connection):
@@ -203,8 +207,8 @@ class ShortWay(Connection):
             # It would go on with what has come behind, as soon as this body is read.
             or self._reading_paused
             or not predictions.takes(message.headers, payload.total_bytes)
-            # Streams take time to write.
-            or (predictions.streams and may_stream(b"".join(payload._buffer)))
+            # Streams take time to write; what reads an empty body has no buffer.
+            or (predictions.streams and payload.total_bytes > 0 and _may_want_stream(payload))
         ):
             return False
         self._messages.clear()

@@ -68,14 +68,19 @@ class WorkerProcess(ModelProcess):
         self.state = State.IDLE
         return said
 
-    def send(self, parts: Sequence[bytes]) -> int:
+    def send(self, parts: Sequence[bytes], *, streams: bool = False) -> int:
         """Send a batch: content type, request id and body of each request; return its number. One
-        that holds as many as it has slots begins with this one as soon as it has answered one."""
+        that holds as many as it has slots begins with this one as soon as it has answered one.
+
+        Args:
+            streams: Whether it is one request that may be answered in chunks.
+        """
         assert self.state in (State.IDLE, State.BUSY)
         self.state = State.BUSY
         self._held += 1
         self._sent += 1
-        self._send(Kind.PREDICT, (frames.encode_number(self._sent), *parts))
+        kind = Kind.STREAM if streams else Kind.PREDICT
+        self._send(kind, (frames.encode_number(self._sent), *parts))
         return self._sent
 
     def credit(self, number: int, size: int) -> None:

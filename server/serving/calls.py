@@ -1,16 +1,16 @@
-"""A request on its way through a release, and the batches that go to workers."""
+"""A request on its way through a release."""
 
 import asyncio
-import math
 from collections.abc import Callable
 from typing import TypeAlias
 
 from server.errors import ServingError
 from server.serving.streams import Stream
-from server.worker.frames import Answer, may_stream
+from server.worker.frames import Answer
 
 Answered: TypeAlias = "asyncio.Future[tuple[Answer | Stream, str]]"
-"""Brings the answer and the label of the version that gave it; a stream only where `may_stream`."""
+"""Brings the answer and the label of the version that gave it; a stream only to a call that may get
+one."""
 
 
 class Call:
@@ -20,7 +20,8 @@ class Call:
         answer: Done with the worker's answer, or with a `ServingError`.
         client: Who sent it, see `server.http.peers.client_of`.
         alone: Whether it must be predicted by itself, as its worker died or hung before.
-        streams: Whether it may get a stream, and so has a batch of its own.
+        streams: Whether whoever asks can take a stream, and may want one; it has a batch of its
+            own then.
         stream: What it gets, once that has begun.
         due: Loop time until which a worker must have taken it.
         hold: Kept for as long as the call is: what its body takes of memory is given back with it.
@@ -48,6 +49,8 @@ class Call:
         answer: Answered,
         client: bytes,
         hold: object = None,
+        *,
+        streams: bool = False,
     ) -> None:
         self.content_type = content_type
         self.request_id = request_id
@@ -57,51 +60,13 @@ class Call:
         self.client = client
         self.hold = hold
         self.alone = False
-        self.streams = False
+        self.streams = streams
         self.stream: Stream | None = None
 
     @property
     def awaited(self) -> bool:
         """Whether anyone waits for its answer, or for more of that."""
         return self.stream.awaited if self.stream is not None else not self.answer.done()
-
-
-class Batch:
-    """What a worker gets at once.
-
-    Attributes:
-        calls: The calls by their place in the frame, until each is answered.
-        size: How many calls it began with.
-        begun: Loop time at which the worker began with what it has not answered yet.
-        due: Loop time until which the worker must have answered; set when it begins.
-        hung: Whether it has not.
-        blocked: Seconds for which its stream has waited for the client while others waited for it.
-    """
-
-    __slots__ = ("begun", "blocked", "calls", "due", "hung", "size")
-
-    def __init__(self, calls: list[Call]) -> None:
-        self.calls: dict[int, Call] = dict(enumerate(calls))
-        self.size = len(calls)
-        self.begun = math.inf
-        self.due = math.inf
-        self.hung = False
-        self.blocked = 0.0
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether the worker has begun with it."""
-        return self.begun < math.inf
-
-    @property
-    def streams(self) -> bool:
-        """Whether it is a request that may get a stream."""
-        return any(call.streams for call in self.calls.values())
-
-    @property
-    def stream(self) -> Stream | None:
-        """The stream that has begun, if one has."""
-        return next((call.stream for call in self.calls.values()), None)
 
 
 def refuse(call: Call, error: ServingError) -> None:
@@ -139,11 +104,11 @@ def add_chunk(
         cancel: As that of `Stream`.
 
     Raises:
-        ValueError: it has not asked for a stream.
+        ValueError: it may not get a stream, or has no room for a chunk.
     """
     if call.stream is None:
-        if not may_stream(call.body):
-            raise ValueError("a chunk for a request that has not asked for a stream")
+        if not call.streams:
+            raise ValueError("a chunk for a request that may not get a stream")
         call.stream = Stream(credit, cancel)
         if call.answer.done():
             call.stream.cancel()

@@ -7,20 +7,16 @@ from functools import partial
 
 from server.errors import QueueFull, ServingError
 from server.processes.worker_process import State, WorkerProcess
-from server.serving.calls import Answered, Batch, Call, add_chunk, answer, refuse
+from server.serving.batches import Batch, take_next
+from server.serving.calls import Answered, Call, add_chunk, answer, refuse
 from server.serving.held import Held
 from server.serving.keeper import Keeper, StartSpare
 from server.serving.overdue import Overdue
 from server.serving.retrials import Retrials
 from server.serving.traffic import AnswerCount, RecentRequests
 from server.settings import Settings
-from server.worker.frames import SLOTS_OF_WAITING, Answer, Finding, Outcome, may_stream
+from server.worker.frames import SLOTS_OF_WAITING, Answer, Finding, Outcome
 from watcher.versions import ModelVersion
-
-# A request this large is never merged, and takes a worker long enough that what comes after it
-# should wait for another one.
-_LARGE_BODY = 64 * 1024
-_BATCH_BYTES = 1024 * 1024
 
 
 class Dispatcher:
@@ -30,7 +26,6 @@ class Dispatcher:
     Attributes:
         empty: Set while every request is answered.
         answers: How many are.
-        streams: Whether the model can stream.
 
     Args:
         model: The version that the workers serve; its label stands in every answer.
@@ -40,13 +35,8 @@ class Dispatcher:
     """
 
     def __init__(
-        self,
-        model: ModelVersion,
-        settings: Settings,
-        recent: RecentRequests,
-        keeper: Keeper,
+        self, model: ModelVersion, settings: Settings, recent: RecentRequests, keeper: Keeper
     ) -> None:
-        self.streams = False
         self._label = model.label
         self._settings = settings
         self._recent = recent
@@ -62,12 +52,7 @@ class Dispatcher:
         self.empty.set()
         self.answers = AnswerCount()
         self._retrials = Retrials(
-            model,
-            settings,
-            self._queue,
-            self.answers,
-            self._note_retrials,
-            keeper,
+            model, settings, self._queue, self.answers, self._note_retrials, keeper
         )
         # Looked at for each request; empty while none is known.
         self._known_lengths = self._retrials.known_lengths
@@ -110,7 +95,7 @@ class Dispatcher:
 
     def worker_lost(self, worker: WorkerProcess) -> None:
         """Have other workers answer what a lost one held."""
-        batches = [*self._held.remove(worker)]
+        batches = self._held.remove(worker)
         self._ahead_from = math.inf
         # None of those that it had not begun with can have been the reason.
         waited = [call for batch in batches if not batch.has_begun for call in batch.calls.values()]
@@ -143,11 +128,14 @@ class Dispatcher:
         body: bytes,
         client: bytes = b"",
         hold: object = None,
+        *,
+        streams: bool = False,
     ) -> Answered:
         """Queue a request; the future brings the worker's answer or a `ServingError`.
 
         Args:
             hold: Kept for as long as the request is.
+            streams: Whether the future may bring a stream instead.
 
         Raises:
             QueueFull: as many requests wait as may.
@@ -161,7 +149,7 @@ class Dispatcher:
             raise QueueFull(f"{len(self._queue)} requests are waiting")
         due = self._loop.time() + self._settings.request_timeout_seconds
         answered: Answered = self._loop.create_future()
-        call = Call(content_type, request_id, body, due, answered, client, hold)
+        call = Call(content_type, request_id, body, due, answered, client, hold, streams=streams)
         if self._known_lengths and len(body) in self._known_lengths:
             self.empty.clear()
             self._retrials.screen(call, self.adopt)
@@ -172,19 +160,13 @@ class Dispatcher:
     def hand_over(self, other: "Dispatcher") -> None:
         """Have another release's workers answer what waits here, and its spares what lost workers
         held, now and later."""
-        for _ in range(len(self._queue)):
-            call = self._queue.popleft()
-            # Who has asked a version that can't stream has no way to get one.
-            if other.streams and not self.streams and may_stream(call.body):
-                self._queue.append(call)
-            else:
-                other.adopt(call)
+        while self._queue:
+            other.adopt(self._queue.popleft())
         self._retrials.hand_over(other._retrials)
         self._note_emptiness()
 
     def adopt(self, call: Call) -> None:
         """Queue a call, which may have come to another release."""
-        call.streams = self.streams and may_stream(call.body)
         self._queue.append(call)
         self.empty.clear()
         self._schedule()
@@ -286,7 +268,8 @@ class Dispatcher:
             # Nobody else may be asked beside one that is to be alone.
             if self._queue[0].alone and not self._held.bring_forward_unused():
                 return
-            share = math.ceil(len(self._queue) / len(idle)) if idle[0].slots == 1 else 1
+            merges = self._merging and idle[0].slots == 1
+            share = math.ceil(len(self._queue) / len(idle)) if merges else 1
             calls = self._take(share)
             if not calls:
                 return
@@ -299,10 +282,10 @@ class Dispatcher:
         parts: list[bytes] = []
         for call in calls:
             parts += (call.content_type, call.request_id, call.body)
-        number = worker.send(parts)
         batch = Batch(calls)
+        number = worker.send(parts, streams=batch.streams)
         self._held.put(worker, number, batch)
-        if worker.slots > 1 or calls[0].streams:
+        if worker.slots > 1 or batch.streams:
             calls[0].answer.add_done_callback(partial(self._note_answered, worker, number))
         if worker.slots > 1 or len(self._held.of(worker)) == 1:
             self._begin(worker, batch)
@@ -325,33 +308,13 @@ class Dispatcher:
         batch.due = batch.begun + self._overdue.patience(batch.size)
         # A lone worker gets its next batch ahead of time once that is as large as the one it has:
         # it need not wait, then, until this loop has handed out its answers. With several, another
-        # one may be free sooner.
+        # one may be free sooner; and a stream may last, so that nobody could take it in time.
         only = len(self._held.of(worker)) == 1
-        lone = self._settings.workers == 1 and self._merging and only
-        if lone and self.streams and batch.streams:
-            # That may last, and no worker could take them in time.
-            lone = False
+        lone = self._settings.workers == 1 and self._merging and only and not batch.streams
         self._ahead_from = batch.size if lone else math.inf
 
     def _take(self, most: int) -> list[Call]:
-        """Take the next batch out of the queue: what is first, and what may go with it."""
-        queue = self._queue
-        calls: list[Call] = []
-        size = 0
-        if not self._merging:
-            most = 1
-        while queue and len(calls) < min(most, self._settings.max_batch_rows):
-            call = queue[0]
-            size += len(call.body)
-            single = call.alone or call.streams or len(call.body) > _LARGE_BODY
-            if calls and (single or size > _BATCH_BYTES):
-                break
-            queue.popleft()
-            if not call.answer.done():
-                calls.append(call)
-                if single:
-                    break
-        return calls
+        return take_next(self._queue, min(most, self._settings.max_batch_rows))
 
     def _retire(self, worker: WorkerProcess) -> None:
         """Give a worker no more: one of those that it has will never be answered."""

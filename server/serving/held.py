@@ -1,10 +1,10 @@
 """What each worker holds, and which workers may be given more."""
 
 from collections import deque
-from collections.abc import Iterator
 
 from server.processes.worker_process import WorkerProcess
-from server.serving.calls import Batch, Call
+from server.serving.batches import Batch
+from server.serving.calls import Call
 
 
 class Held:
@@ -72,10 +72,10 @@ class Held:
         if worker in self.idle:
             self.idle.remove(worker)
 
-    def remove(self, worker: WorkerProcess) -> Iterator[Batch]:
-        """Drop a worker, and yield what it held."""
+    def remove(self, worker: WorkerProcess) -> list[Batch]:
+        """Drop a worker, and return what it held."""
         self.retire(worker)
-        yield from self.batches.pop(worker, {}).values()
+        return [*self.batches.pop(worker, {}).values()]
 
     def bring_forward_unused(self) -> bool:
         """Have the worker that is next be one that holds nothing; return whether there is one."""

@@ -11,7 +11,8 @@ import structlog
 from server.errors import PredictionTimeout, QueueFull
 from server.processes.computing import Stopwatch
 from server.processes.worker_process import State, WorkerProcess
-from server.serving.calls import Batch, Call, refuse
+from server.serving.batches import Batch
+from server.serving.calls import Call, refuse
 from server.serving.traffic import AnswerCount
 
 log = structlog.get_logger("server.serving.overdue")

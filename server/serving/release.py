@@ -103,7 +103,7 @@ class Release:
         try:
             ready, worker = await self._loader.load(tuple(kept.recorded for kept in self._recorded))
             self._take_over(ready)
-            self.streams = self._dispatcher.streams = ready.streams
+            self.streams = ready.streams
             if worker is not None:
                 self._dispatcher.add(worker, merging=bool(ready.merged_formats))
             async with asyncio.TaskGroup() as group:
@@ -157,18 +157,23 @@ class Release:
         body: bytes,
         client: bytes = b"",
         hold: object = None,
+        *,
+        streams: bool = False,
     ) -> Answered:
         """Queue a request; the future brings the worker's answer or a `ServingError`.
 
         Args:
             client: Who sent it, see `server.http.peers.client_of`.
             hold: Kept for as long as the request is.
+            streams: Whether the future may bring a stream instead.
 
         Raises:
             QueueFull: as many requests wait as may.
             NotServing: the release was stopped.
         """
-        return self._dispatcher.submit(content_type, request_id, body, client, hold)
+        return self._dispatcher.submit(
+            content_type, request_id, body, client, hold, streams=streams
+        )
 
     def hand_over(self, other: "Release") -> None:
         """Have another release answer what waits here and no worker has taken."""

@@ -80,7 +80,8 @@ class Spare:
         self.fresh = False
         self._asked, self._answer, self._settled = call, None, False
         stopwatch = Stopwatch(self._worker.pid, self._loop.time())
-        self._number = self._worker.send((call.content_type, call.request_id, call.body))
+        parts = call.content_type, call.request_id, call.body
+        self._number = self._worker.send(parts, streams=call.streams)
         while not self._settled:
             self._moved.clear()
             try:

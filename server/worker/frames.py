@@ -36,12 +36,6 @@ CHUNK_OVERHEAD = 64
 """What a chunk of a stream counts for beside its bytes: there may be many small ones."""
 
 
-def may_stream(body: bytes) -> bool:
-    """Whether a request may ask for a stream, and so is alone in its batch. JSON could spell the
-    key otherwise: such a request gets its answer in one piece."""
-    return b'"stream"' in body
-
-
 class Kind(enum.IntEnum):
     """What a frame says. The comment after each is who sends it, and its parts."""
 
@@ -52,6 +46,7 @@ class Kind(enum.IntEnum):
         3  # worker: JSON object with `error` and `exception`; `public`, what anybody may be told
     )
     PREDICT = 4  # gateway: the batch's number; content type, request id and body of each request
+    STREAM = 11  # gateway: as PREDICT, of one request, which may be answered in chunks
     CREDIT = 9  # gateway: the number; how many bytes of the batch's stream its client has taken
     CANCEL = 10  # gateway: the number; nobody waits for the answer any more
     CHUNK = 8  # worker: the number; a chunk of the batch's stream, or none: it has begun

@@ -79,7 +79,7 @@ class Serving:
         while self._slots == 1 and (frame := self._gateway.receive()) is not None:
             kind, (number, *parts) = frame
             # What any other would stop is done by now.
-            if kind is Kind.PREDICT:
+            if kind in (Kind.PREDICT, Kind.STREAM):
                 self._answer(bytes(number), parts)
 
     def _read(self) -> None:
@@ -94,8 +94,9 @@ class Serving:
 
     def _take(self, kind: Kind, number: bytes, parts: list[memoryview]) -> None:
         key = decode_number(number)
-        if kind is Kind.PREDICT:
-            job = self._open[key] = _Job(self._gateway, number, parts)
+        if kind in (Kind.PREDICT, Kind.STREAM):
+            job = _Job(self._gateway, number, parts, streams=kind is Kind.STREAM)
+            self._open[key] = job
             self._waiting.put(job)
             if self._threads < min(self._slots, len(self._open)):
                 # Where there can be no more threads, those that are there do it all.
@@ -138,17 +139,19 @@ class Serving:
     def _finish(self, number: bytes, job: "_Job | None") -> None:
         if job is not None:
             del self._open[decode_number(number)]
-        self._gateway.send(Kind.DONE, number, self._finding())
+        self._gateway.send(Kind.DONE, number, self._conclude())
 
     def _answer_in_context(
         self, number: bytes, parts: Sequence[memoryview], job: "_Job | None"
     ) -> None:
         CURRENT.set(job)
-        for answers in self._predictor.answer(parts, job):
+        outlet = job if job is not None and job.streams else None
+        for answers in self._predictor.answer(parts, outlet):
             self._gateway.send_answers(number, answers)
 
-    def _finding(self) -> Finding:
-        if self._slots == 1 and self._predictor.waits:
+    def _conclude(self) -> Finding:
+        """What has been found of the model by now; several batches may come from now on."""
+        if self._slots == 1 and self._predictor.judge():
             self._slots = SLOTS_OF_WAITING
             return Finding.WAITS
         return Finding.MERGES if self._predictor.merges else Finding.ALONE
@@ -168,17 +171,21 @@ def _ending_with_error() -> Iterator[None]:
 
 
 class _Job(Cancellation):
-    """A batch that is to be answered, and the outlet of its stream, if it is one.
+    """A batch that is to be answered, and the outlet of its stream, if it may get one.
 
     Attributes:
         number: As a part of a frame.
         parts: Those of its requests.
+        streams: Whether it may get one.
     """
 
-    def __init__(self, gateway: Channel, number: bytes, parts: Sequence[memoryview]) -> None:
+    def __init__(
+        self, gateway: Channel, number: bytes, parts: Sequence[memoryview], *, streams: bool
+    ) -> None:
         super().__init__()
         self.number = number
         self.parts = parts
+        self.streams = streams
         self._gateway = gateway
         self._begun = False
         self._untaken = 0

@@ -16,9 +16,9 @@ from server.http.invocations import Invocations
 from server.http.metrics import Metrics
 from server.processes.cores import thread_variables
 from server.processes.environment import Environment
+from server.reading import read_settings
 from server.serving.deployment import Deployment
 from server.serving.scratch import Scratch
-from server.settings import read_settings
 from watcher.retries import RetryPauses
 from watcher.versions import ModelVersion
 

@@ -17,7 +17,14 @@ from tests.support.gateway import Client, Gateway, Listener
 from tests.support.models import TEXT_REQUEST, SavedModels
 from tests.support.streams import MEDIA_TYPE, connection, events, failure, streaming
 from tests.support.waiting import eventually
-from tests.support.waiting_models import State, chunk, save_waiting, told, told_to_stream
+from tests.support.waiting_models import (
+    chunk,
+    none_is_open,
+    save_waiting,
+    state,
+    told,
+    told_to_stream,
+)
 
 ORIGIN = "https://app.example.com"
 
@@ -57,23 +64,6 @@ async def either(
     return await connect(gateway if request.param == "generator" else asynchronous)
 
 
-async def state(client: Client) -> State:
-    """What the one worker says of itself."""
-    return State.of((await client.predict(State.ASKED)).body)
-
-
-async def none_is_open(client: Client) -> State:
-    """Wait until every generator has ended or was closed."""
-
-    async def none() -> State | None:
-        found = await state(client)
-        return None if found.open else found
-
-    found = await eventually(none, "every generator is closed", 5)
-    assert found is not None
-    return found
-
-
 async def test_each_chunk_is_an_event_and_done_the_last(either: Client) -> None:
     async with streaming(either.port, told_to_stream(chunks=3, echo="it")) as stream:
         assert await stream.rest() == [chunk(n, echo="it") for n in range(3)]
@@ -95,13 +85,19 @@ async def test_the_request_s_id_stands_in_the_answer(client: Client) -> None:
         b'{"instances": ["\\"stream\\": true"]}',
         b'{"instances": [{"text": "x", "stream": true}]}',
         b'{"dataframe_records": [{"text": "x", "stream": true}]}',
+        rb'{"instances": ["{}"], "str\u0065am": true}',
     ],
-    ids=["false at last", "in a text", "in a row", "in a record"],
+    ids=["false at last", "in a text", "in a row", "in a record", "spelt otherwise"],
 )
 async def test_only_true_at_the_top_asks_for_a_stream(client: Client, body: bytes) -> None:
     answer = await client.predict(body)
     assert answer.status == 200
     assert answer.json == {"predictions": ["done"]}
+
+
+async def test_an_empty_body_is_refused_as_ever(either: Client) -> None:
+    answer = await either.predict(b"")
+    assert (answer.status, answer.json["error_code"]) == (400, "BAD_REQUEST")
 
 
 async def test_a_table_asks_for_no_stream(client: Client) -> None:

@@ -21,7 +21,7 @@ from tests.support.models import TEXT_REQUEST, SavedModels
 from tests.support.raw import RawClient
 from tests.support.server import ended
 from tests.support.waiting import eventually
-from tests.support.waiting_models import State, save_waiting, told
+from tests.support.waiting_models import save_waiting, state, told
 
 MOST = 32
 PATIENCE = 1.5
@@ -60,11 +60,6 @@ async def concurrency(client: Client) -> dict[str, Any]:
     assert found.keys() == {"slots", "waits", "streams", "reason"}
     assert found["reason"]
     return found
-
-
-async def state(client: Client) -> State:
-    """What the one worker says of itself."""
-    return State.of((await client.predict(State.ASKED)).body)
 
 
 async def ask(client: Client, plans: Iterable[dict[str, Any]]) -> list[tuple[int, Any]]:

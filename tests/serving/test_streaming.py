@@ -17,7 +17,14 @@ from tests.support.log import Log
 from tests.support.models import TEXT_REQUEST, SavedModels
 from tests.support.streams import EventStream, connection, failure, streaming
 from tests.support.waiting import eventually
-from tests.support.waiting_models import State, chunk, save_waiting, told, told_to_stream
+from tests.support.waiting_models import (
+    chunk,
+    none_is_open,
+    save_waiting,
+    state,
+    told,
+    told_to_stream,
+)
 
 PATIENCE = 1.5
 
@@ -48,23 +55,6 @@ async def either(
 ) -> Client:
     """A client of each of those."""
     return await connect(impatient if request.param == "generator" else asynchronous)
-
-
-async def state(client: Client) -> State:
-    """What the one worker says of itself."""
-    return State.of((await client.predict(State.ASKED)).body)
-
-
-async def none_is_open(client: Client) -> State:
-    """Wait until every generator has ended or was closed."""
-
-    async def none() -> State | None:
-        found = await state(client)
-        return None if found.open else found
-
-    found = await eventually(none, "every generator is closed", 5)
-    assert found is not None
-    return found
 
 
 async def test_swaps_leave_each_stream_to_the_version_that_it_began_with(
@@ -101,6 +91,33 @@ async def test_swaps_leave_each_stream_to_the_version_that_it_began_with(
                     assert await stream.rest() == [chunk(n, word) for n in range(1, 4)]
             await log.wait_for("release_retired", version=f"v{versions[word]}")
     assert log.find("drain_timed_out") == []
+
+
+async def test_who_asked_a_version_that_can_not_stream_is_answered_whole_by_one_that_can(
+    start_gateway: StartGateway, connect: Connect, saved: SavedModels, tmp_path: Path
+) -> None:
+    # Else the second would go to the worker ahead of time.
+    gateway = await start_gateway(save_waiting(saved, "old"), concurrency=1, batching="off")
+    client = await connect(gateway)
+    gate = tmp_path / "gate"
+    held = asyncio.create_task(client.predict(told(gate=str(gate), echo="held")))
+
+    async def busy() -> bool:
+        return any(worker["state"] == "busy" for worker in (await client.info())["workers"])
+
+    async def waiting() -> bool:
+        release = gateway.deployment.release
+        return release is not None and release.waiting == 1
+
+    await eventually(busy, "the worker holds the first")
+    queued = asyncio.create_task(client.predict({"instances": ["{}"], "stream": True}))
+    await eventually(waiting, "the second waits")
+    new = await gateway.serve(save_waiting(saved, "new", streams=True))
+    answer = await queued
+    assert (answer.status, answer.json) == (200, {"predictions": ["new"]})
+    assert answer.headers["x-model-version"] == new
+    gate.touch()
+    assert (await held).json == {"predictions": ["held"]}
 
 
 async def test_streams_come_whole_through_swaps_under_load(

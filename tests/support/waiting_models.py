@@ -7,7 +7,9 @@ from typing import Any
 
 import orjson
 
+from tests.support.gateway import Client
 from tests.support.models import SavedModels, synchronous
+from tests.support.waiting import eventually
 
 _PREAMBLE = """
 import asyncio, json, os, pathlib, threading, time
@@ -194,3 +196,20 @@ class State:
         """Read the answer to `ASKED`."""
         (state,) = orjson.loads(body)["predictions"]
         return cls(**orjson.loads(state))
+
+
+async def state(client: Client) -> State:
+    """What the one worker of such a model says of itself."""
+    return State.of((await client.predict(State.ASKED)).body)
+
+
+async def none_is_open(client: Client) -> State:
+    """Wait until every generator has ended or was closed."""
+
+    async def none() -> State | None:
+        found = await state(client)
+        return None if found.open else found
+
+    found = await eventually(none, "every generator is closed", 5)
+    assert found is not None
+    return found

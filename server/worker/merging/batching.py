@@ -62,10 +62,9 @@ class Predictor:
         """Whether requests may still share a prediction."""
         return self._keys.any_merges
 
-    @property
-    def waits(self) -> bool:
-        """Whether the model has been found to wait most of the time; no requests share a prediction
-        from then on."""
+    def judge(self) -> bool:
+        """Return whether the model has just been found to wait most of the time; no requests share
+        a prediction from then on."""
         if self._judge is None or (verdict := self._judge.verdict) is None:
             return False
         self._judge = None
@@ -80,13 +79,13 @@ class Predictor:
 
         Args:
             parts: Content type, request id and body of each.
-            outlet: Where the chunks go of a request that asks for a stream, which is then alone.
-                May be left out where the model can't stream.
+            outlet: Where the chunks go if the only request asks for a stream; None where it is
+                to get its answer whole.
         """
         members, refused = self._parse(parts)
         if refused:
             yield refused
-        if outlet is not None and len(members) == 1 and members[0].request.stream:
+        if outlet is not None and members and members[0].request.stream:
             yield [self._answer_alone(members[0], partial(self._stream, outlet))]
             return
         for group in self._groups(members):

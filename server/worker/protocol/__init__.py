@@ -13,7 +13,6 @@ from mlflow.pyfunc import PyFuncModel
 
 from ..conversations import speaks
 from ..coroutines import is_async
-from ..frames import may_stream
 from . import openai
 from .alike import alike
 from .encoding import encode
@@ -69,14 +68,10 @@ class Protocol:
             InvalidInput: 415 for the content type, 400 for the body; 404 where it is for other
                 models.
         """
-        body = bytes(body)
         if (codec := openai.CODECS.get(content_type)) is not None:
-            request = codec.read(body, self._speaks)
+            request = codec.read(bytes(body), self._speaks)
         else:
-            request = parse(content_type, body, self._signature)
-        if request.stream and not may_stream(body):
-            # The gateway does not know that it asks for one.
-            return request._replace(stream=False)
+            request = parse(content_type, bytes(body), self._signature)
         if request.stream and not self.can_stream:
             if not self._signature.knows("stream"):
                 raise InvalidInput("this model can't stream its answers: leave out 'stream'")

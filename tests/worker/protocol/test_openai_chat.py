@@ -288,9 +288,3 @@ def test_a_model_of_another_kind_says_so_where_the_gateway_has_not(speaking: Spe
     with pytest.raises(InvalidInput, match="is a ResponsesAgent: use /v1/responses") as caught:
         speaking("responses").parse(OPENAI_CHAT.decode(), body())
     assert (caught.value.status, caught.value.code) == (404, "ENDPOINT_NOT_FOUND")
-
-
-def test_a_stream_is_asked_for_by_a_key_that_the_gateway_sees(chat: Protocol) -> None:
-    spelt = b'{"messages": [{"role": "user", "content": "hello"}], "%b": true}'
-    assert chat.parse(OPENAI_CHAT.decode(), spelt % b"stream").stream
-    assert not chat.parse(OPENAI_CHAT.decode(), spelt % rb"\u0073tream").stream
