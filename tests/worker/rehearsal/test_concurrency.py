@@ -20,6 +20,8 @@ from tests.support.models import SavedModels
 from tests.worker.rehearsal.conftest import Rehearse
 
 MOST_ASKED = 8
+# Two that agree tell whether it waits, or a majority of three: the first may take longer.
+TELLING = (2, 3)
 RECORDED = tuple(
     RecordedRequest(b"application/json", json.dumps({"instances": [word]}).encode(), b"[1]")
     for word in ("one", "two", "three", "four")
@@ -148,7 +150,8 @@ return list(model_input.text)
 def test_one_that_takes_long_is_asked_only_whether_it_waits(trying: Try) -> None:
     rehearsed = trying(SLEEPS, rehearsal_seconds=0.05)
     slots, reason, *_ = rehearsed.concurrency
-    assert (slots, len(trying.asked)) == (SLOTS_OF_WAITING, 2)
+    assert slots == SLOTS_OF_WAITING
+    assert len(trying.asked) in TELLING
     assert reason.endswith("not tried: it takes too long")
 
 
@@ -183,12 +186,12 @@ def test_one_that_computes_is_asked_once_for_this_and_merged(trying: Try) -> Non
     assert len(trying.asked) == 1
 
 
-def test_without_an_example_two_real_requests_tell(trying: Try) -> None:
+def test_without_an_example_the_first_real_requests_tell(trying: Try) -> None:
     rehearsed = trying(SLEEPS, recorded=RECORDED, saved={"input_example": None})
     slots, reason, waits, _ = rehearsed.concurrency
     assert (slots, waits) == (SLOTS_OF_WAITING, True)
     assert reason.endswith("not tried: it has no example that can be varied")
-    assert trying.asked == ["one", "two"]
+    assert trying.asked in [["one", "two", "three"][:count] for count in TELLING]
     assert rehearsed.replay_skipped is not None
 
 
@@ -223,7 +226,7 @@ def test_what_is_known_is_not_tried(
 ) -> None:
     rehearsed = trying(SLEEPS, **spec)
     assert rehearsed.concurrency[:2] == found
-    assert len(trying.asked) <= 2
+    assert len(trying.asked) <= max(TELLING)
     assert bool(rehearsed.proof.formats) is (spec.get("batching") == "on")
 
 
