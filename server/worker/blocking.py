@@ -11,12 +11,14 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple, Self
 
-from .computing import schedstat, spent
+from .computing import pressure, schedstat, spent
 from .descendants import descendants
 
 # A model that is blocked for that share of a prediction, and for so long, waits.
 _SHARE = 0.5
 _SECONDS = 0.005
+# What wants a core may get a tenth of one.
+_LONGEST_WAIT = 9
 # A majority of these decides, if not two that agree.
 _ENOUGH = 3
 
@@ -36,10 +38,12 @@ class _Others(NamedTuple):
         living: What each thread of the process, and each process below it, has computed, and
             waited for a core.
         ended: What those have computed that are no more.
+        pressure: For how long anything has waited for a core; None where that is not told.
     """
 
     living: dict[object, tuple[int, int]]
     ended: int
+    pressure: int | None
 
 
 class Measurement:
@@ -73,8 +77,11 @@ class Measurement:
         after = _look_at_others()
         took, computed, waited = map(operator.sub, own, self._own)
         ended = max(after.ended - before.ended, 0)
-        # How long those that have ended waited for a core is told nowhere: no less than this one.
-        waited += ended * waited / max(computed, 1)
+        # How long those that have ended waited for a core is told nowhere.
+        if after.pressure is None or before.pressure is None:
+            waited += ended * waited / max(computed, 1)
+        else:
+            waited += min(after.pressure - before.pressure, _LONGEST_WAIT * ended)
         computed += ended
         longest = 0
         for one, (more_computed, more_waited) in after.living.items():
@@ -116,7 +123,7 @@ def _look_at_others() -> _Others:
         for process in descendants():
             with contextlib.suppress(OSError):
                 living[process] = spent(process)
-    return _Others(living, ended)
+    return _Others(living, ended, pressure())
 
 
 def _has_children() -> bool:

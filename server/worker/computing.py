@@ -1,8 +1,10 @@
 """How long a thread or a process has computed, or waited for a core to compute on."""
 
 import contextlib
+import functools
 import os
 import time
+from pathlib import Path
 
 
 def schedstat(directory: str) -> tuple[int, int]:
@@ -40,6 +42,29 @@ def spent(pid: int) -> tuple[int, int]:
         with contextlib.suppress(OSError):
             waited += schedstat(f"/proc/{pid}/task/{thread}")[1]
     return computed, waited
+
+
+def pressure() -> int | None:
+    """For how long anything in the same control group, or else on this machine, has waited for a
+    core, in nanoseconds; None where this kernel does not tell: Documentation/accounting/psi.rst in
+    Linux."""
+    for path in _pressure_files():
+        with contextlib.suppress(OSError):
+            some, *_ = path.read_bytes().splitlines()
+            return 1000 * int(some.rpartition(b"total=")[2])
+    return None
+
+
+@functools.cache
+def _pressure_files() -> list[Path]:
+    of_machine = Path("/proc/pressure/cpu")
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            # The second version's hierarchy: cgroups(7).
+            if line.startswith("0::"):
+                of_group = Path("/sys/fs/cgroup", line[3:].strip("/"), "cpu.pressure")
+                return [of_group, of_machine]
+    return [of_machine]
 
 
 def computed_seconds(pid: int) -> float | None:
