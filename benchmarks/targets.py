@@ -1,7 +1,7 @@
 """What the measurements are held against."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from benchmarks.summaries import Spread
 
@@ -23,6 +23,11 @@ class Target:
     measured: Spread
     at_least: bool
     unit: str = ""
+
+    @classmethod
+    def at_most(cls, what: str, limit: float, measured: float, unit: str = "") -> Self:
+        """A goal for one measurement."""
+        return cls(what, limit, Spread.of([measured]), at_least=False, unit=unit)
 
     @property
     def met(self) -> bool:

@@ -1,23 +1,18 @@
 """Models that wait and stream, of this server and `mlflow models serve`; and one that does not
 wait, of this checkout and another."""
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Literal
 
+from benchmarks.comparison import NOW, Compared, measure_parts
 from benchmarks.ground import Checkout, Ground
-from benchmarks.machine import describe_machine
-from benchmarks.paths import BENCH, REPOSITORY
 from benchmarks.summaries import Spread
 from benchmarks.targets import Target
 from benchmarks.waiting import bursts, classifier, loads, streams
 from benchmarks.wrk import require_wrk
 
 Part = Literal["sleeping", "awaiting", "calling", "chat", "streams", "classifier"]
-_BEFORE = "before"
-_NOW = "now"
 _THIS = "this server"
 _LAST_SECONDS = {16: 1.2, 64: 2.5}
 """For the last of so many clients of a model that sleeps a second."""
@@ -29,13 +24,11 @@ _LOSS = 0.03
 PARTS: tuple[Part, ...] = ("sleeping", "awaiting", "calling", "chat", "streams", "classifier")
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(Compared):
     """How much is measured.
 
     Attributes:
-        before: Another checkout whose classifier is compared, and whose `.venv` runs it.
-        checkout: What is measured.
         parts: Of PARTS.
         rounds: How often each server has its turn.
         seconds: Length of each load and of each measurement of streams.
@@ -43,8 +36,6 @@ class Plan:
         classifier_seconds: Length of each of these turns.
     """
 
-    before: Path | None = None
-    checkout: Path = REPOSITORY
     parts: Sequence[Part] = PARTS
     rounds: int = 3
     seconds: float = 4.0
@@ -61,49 +52,27 @@ def run(plan: Plan) -> dict[str, Any]:
     Raises:
         BenchmarkError: something is missing, a server failed, or can't be started.
     """
-    now = Checkout(_NOW, plan.checkout.resolve())
-    checkouts = [now]
-    if plan.before is not None:
-        checkouts.insert(0, Checkout(_BEFORE, plan.before.resolve()))
-    for checkout in checkouts:
-        checkout.require()
+
+    def measure(part: Part, ground: Ground, checkouts: Sequence[Checkout]) -> dict[str, Any]:
+        now = checkouts[-1]
+        match part:
+            case "sleeping":
+                return bursts.measure_sleeping(ground, now, plan.rounds)
+            case "awaiting":
+                return bursts.measure_awaiting(ground, now, plan.rounds)
+            case "calling":
+                return loads.measure_calling(ground, now, plan.rounds, plan.seconds)
+            case "chat":
+                return loads.measure_chat(ground, now, plan.rounds, plan.seconds)
+            case "streams":
+                return streams.measure(ground, now, plan.seconds)
+            case "classifier":
+                rounds, seconds = plan.classifier_rounds, plan.classifier_seconds
+                return classifier.measure(ground, checkouts, rounds, seconds)
+
     if "classifier" in plan.parts:
         require_wrk()
-    BENCH.mkdir(exist_ok=True)
-    machine = describe_machine()
-    with tempfile.TemporaryDirectory(prefix="waiting-", dir=BENCH) as directory:
-        ground = Ground(Path(directory))
-        results: dict[str, Any] = {
-            part: _measure(part, plan, ground, checkouts) for part in plan.parts
-        }
-    sizes = {key: value for key, value in asdict(plan).items() if key not in ("before", "checkout")}
-    return {
-        "machine": machine,
-        "plan": sizes,
-        "servers": {checkout.title: checkout.commit for checkout in checkouts},
-        **results,
-        "targets": [target.to_json() for target in targets(results)],
-    }
-
-
-def _measure(
-    part: Part, plan: Plan, ground: Ground, checkouts: Sequence[Checkout]
-) -> dict[str, Any]:
-    now = checkouts[-1]
-    match part:
-        case "sleeping":
-            return bursts.measure_sleeping(ground, now, plan.rounds)
-        case "awaiting":
-            return bursts.measure_awaiting(ground, now, plan.rounds)
-        case "calling":
-            return loads.measure_calling(ground, now, plan.rounds, plan.seconds)
-        case "chat":
-            return loads.measure_chat(ground, now, plan.rounds, plan.seconds)
-        case "streams":
-            return streams.measure(ground, now, plan.seconds)
-        case "classifier":
-            rounds, seconds = plan.classifier_rounds, plan.classifier_seconds
-            return classifier.measure(ground, checkouts, rounds, seconds)
+    return measure_parts(plan, plan.parts, measure, targets)
 
 
 def targets(results: Mapping[str, Any]) -> Iterator[Target]:
@@ -126,22 +95,18 @@ def targets(results: Mapping[str, Any]) -> Iterator[Target]:
         cell["failures"]
         for part in PARTS
         for cell in results.get(part, {}).get("cells", ())
-        if cell.get("server", _THIS) in (_THIS, _NOW)
+        if cell.get("server", _THIS) in (_THIS, NOW)
     )
-    yield _at_most("requests and streams of this server that failed", 0, failures)
+    yield Target.at_most("requests and streams of this server that failed", 0, failures)
 
 
 def _stream_targets(known: Mapping[str, Any]) -> Iterator[Target]:
     for cell in known["cells"]:
         connections = cell["connections"]
         what = f"from yielding a first chunk to its being read, p50, {connections} at a time"
-        yield _at_most(what, _FIRST_CHUNK_MS, cell["first"]["p50_ms"], " ms")
+        yield Target.at_most(what, _FIRST_CHUNK_MS, cell["first"]["p50_ms"], " ms")
     crowd = known["crowd"]
     times = crowd["gateway_peak_bytes"] / crowd["gateway_before_bytes"]
     connections = crowd["connections"]
-    yield _at_most(f"failures of {connections} streams at a time", 0, crowd["failures"])
-    yield _at_most("the gateway's memory meanwhile, times that before", _GATEWAY_TIMES, times)
-
-
-def _at_most(what: str, limit: float, measured: float, unit: str = "") -> Target:
-    return Target(what, limit, Spread.of([measured]), at_least=False, unit=unit)
+    yield Target.at_most(f"failures of {connections} streams at a time", 0, crowd["failures"])
+    yield Target.at_most("the gateway's memory meanwhile, times that before", _GATEWAY_TIMES, times)

@@ -10,6 +10,7 @@ from benchmarks.paths import PACKAGE
 from benchmarks.samples import Samples, good_spans
 from benchmarks.servers import MLFLOW, Running
 from benchmarks.summaries import Spread
+from benchmarks.waiting.rounds import Load, failures, in_turns
 
 CLIENTS = (16, 64)
 
@@ -17,8 +18,6 @@ _ASLEEP = PACKAGE / "waiting" / "models" / "asleep.py"
 _BODY = {"instances": ["a text"]}
 _SENDING_SECONDS = 0.2
 """Less than an answer takes, so that each client sends one request."""
-
-_PATIENCE_SECONDS = 60.0
 
 
 def measure_sleeping(ground: Ground, checkout: Checkout, rounds: int) -> dict[str, Any]:
@@ -50,15 +49,9 @@ def measure_awaiting(ground: Ground, checkout: Checkout, rounds: int) -> dict[st
 def _measure(ground: Ground, servers: Sequence[Running], rounds: int) -> list[dict[str, Any]]:
     cells = []
     for clients in CLIENTS:
-        bursts: dict[str, list[Samples]] = {}
-        for _ in range(rounds):
-            for server in servers:
-                samples = ground.closed_loop(
-                    server.port, _BODY, clients, _SENDING_SECONDS, _PATIENCE_SECONDS
-                )
-                bursts.setdefault(server.competitor.title, []).append(samples)
-        for title, of_one in bursts.items():
-            cell = {"server": title, "clients": clients, **summary(of_one)}
+        load = Load(_BODY, clients, _SENDING_SECONDS)
+        for title, bursts in in_turns(ground, servers, load, rounds).items():
+            cell = {"server": title, "clients": clients, **summary(bursts)}
             cells.append(cell)
             say(f"{clients} clients, {title}: {cell['last_seconds']['median']:.2f} s")
     return cells
@@ -79,5 +72,5 @@ def summary(bursts: Sequence[Samples]) -> dict[str, Any]:
     return {
         "last_seconds": Spread.of(last).to_json(),
         "requests_per_second": Spread.of(rates).to_json(),
-        "failures": sum(status != 200 for samples in bursts for status in samples.status),
+        "failures": failures(bursts),
     }

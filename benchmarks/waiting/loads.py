@@ -16,6 +16,7 @@ from benchmarks.processes import ServerProcess, free_port
 from benchmarks.samples import Samples, good_spans
 from benchmarks.servers import MLFLOW
 from benchmarks.summaries import Spread, latencies
+from benchmarks.waiting.rounds import Load, failures, in_turns
 
 CALLING_CLIENTS = (16, 64)
 CHAT_CLIENTS = (16,)
@@ -24,7 +25,6 @@ _MODELS = PACKAGE / "waiting" / "models"
 _TEXT = {"instances": ["a text"]}
 _MESSAGES = {"messages": [{"role": "user", "content": "How are you?"}]}
 _START_SECONDS = 30.0
-_PATIENCE_SECONDS = 60.0
 _WARM_UP_SECONDS = 0.5
 
 
@@ -79,15 +79,9 @@ def _measure(
         for running in servers:
             ground.closed_loop(running.port, body, max(clients), _WARM_UP_SECONDS)
         for count in clients:
-            loads: dict[str, list[Samples]] = {}
-            for _ in range(rounds):
-                for running in servers:
-                    samples = ground.closed_loop(
-                        running.port, body, count, seconds, _PATIENCE_SECONDS
-                    )
-                    loads.setdefault(running.competitor.title, []).append(samples)
-            for title, of_one in loads.items():
-                cell = {"server": title, "clients": count, **summary(of_one)}
+            load = Load(body, count, seconds)
+            for title, loads in in_turns(ground, servers, load, rounds).items():
+                cell = {"server": title, "clients": count, **summary(loads)}
                 cells.append(cell)
                 rate, p50 = (cell[key]["median"] for key in ("requests_per_second", "p50_ms"))
                 say(f"{name}, {count} clients, {title}: {rate:,.0f} requests/s, p50 {p50:.0f} ms")
@@ -110,5 +104,5 @@ def summary(loads: Sequence[Samples]) -> dict[str, Any]:
         "requests_per_second": Spread.of(rates).to_json(),
         "p50_ms": Spread.of(each["p50_ms"] for each in times).to_json(),
         "p99_ms": Spread.of(each["p99_ms"] for each in times).to_json(),
-        "failures": sum(status != 200 for samples in loads for status in samples.status),
+        "failures": failures(loads),
     }
