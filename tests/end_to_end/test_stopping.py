@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.conftest import StartServer
@@ -61,17 +60,6 @@ def waiting(
     return server
 
 
-def is_busy(server: Server) -> bool:
-    """Whether a worker predicts."""
-    return any(worker["state"] == "busy" for worker in server.info()["workers"])
-
-
-def connections(server: Server) -> int:
-    """How many clients are connected."""
-    sockets = [s for s in psutil.net_connections("tcp") if s.laddr and s.laddr.port == server.port]
-    return sum(1 for s in sockets if s.status == psutil.CONN_ESTABLISHED)
-
-
 @pytest.mark.parametrize("how", ["SIGTERM", "Ctrl-C"])
 def test_requests_in_flight_are_answered_before_the_end(
     waiting: Server, tmp_path: Path, how: str
@@ -81,8 +69,8 @@ def test_requests_in_flight_are_answered_before_the_end(
     body = {"instances": [str(file)]}
     with ThreadPoolExecutor(8) as pool:
         calls = [pool.submit(waiting.predict, body) for _ in range(8)]
-        wait_until(lambda: is_busy(waiting), "a worker predicts")
-        wait_until(lambda: connections(waiting) == 8, "every request has been sent")
+        wait_until(waiting.is_busy, "a worker predicts")
+        wait_until(lambda: waiting.connections() == 8, "every request has been sent")
         if how == "SIGTERM":
             waiting.signal(signal.SIGTERM)
         else:
@@ -208,7 +196,7 @@ def test_a_prediction_that_hangs_does_not_keep_it_from_ending(
     family = server.processes()
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(server.predict, {"instances": ["/there/is/no/such/file"]})
-        wait_until(lambda: is_busy(server), "a worker predicts")
+        wait_until(server.is_busy, "a worker predicts")
         began = time.monotonic()
         assert server.stop() == 0
         # A worker that does not end by itself gets 4 s.
@@ -232,7 +220,7 @@ def test_killed_it_leaves_no_process_and_the_next_one_removes_its_files(
     loading = saved.save("return []", load=LOAD_FOR_EVER.format(reached=str(reached)))
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(waiting.predict, {"instances": ["/there/is/no/such/file"]})
-        wait_until(lambda: is_busy(waiting), "one worker predicts")
+        wait_until(waiting.is_busy, "one worker predicts")
         registry.promote(model_name, registry.add(model_name, loading))
         wait_until(reached.exists, "another one loads")
         family = waiting.processes()
@@ -269,7 +257,7 @@ def test_a_load_under_way_is_given_up(
     family = server.processes()
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(server.reload)
-        wait_until(lambda: connections(server) == 1, "somebody waits for another load")
+        wait_until(lambda: server.connections() == 1, "somebody waits for another load")
         if serves:
             assert server.predict(TEXT_REQUEST).status == 200
         assert server.stop() == 0

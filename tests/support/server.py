@@ -230,6 +230,16 @@ class Server:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.tail()}") from None
 
+    def is_busy(self) -> bool:
+        """Whether a worker predicts."""
+        return any(worker["state"] == "busy" for worker in self.info()["workers"])
+
+    def connections(self) -> int:
+        """How many clients are connected."""
+        sockets = psutil.net_connections("tcp")
+        mine = [socket for socket in sockets if socket.laddr and socket.laddr.port == self.port]
+        return sum(socket.status == psutil.CONN_ESTABLISHED for socket in mine)
+
     def worker_pids(self) -> list[int]:
         """The process ids of the serving release's workers."""
         return [worker["pid"] for worker in self.info()["workers"]]

@@ -6,8 +6,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-
 from tests.end_to_end.faults.models import text
 from tests.support.answers import Answer
 from tests.support.server import Server
@@ -19,17 +17,6 @@ def waiting(server: Server) -> int:
     found = re.search(rb"^model_server_queue (\d+)", server.get("/metrics").body, re.MULTILINE)
     assert found is not None
     return int(found[1])
-
-
-def is_busy(server: Server) -> bool:
-    """Whether a worker predicts."""
-    return any(worker["state"] == "busy" for worker in server.info()["workers"])
-
-
-def connections(server: Server) -> int:
-    """How many clients are connected."""
-    sockets = [s for s in psutil.net_connections("tcp") if s.laddr and s.laddr.port == server.port]
-    return sum(1 for s in sockets if s.status == psutil.CONN_ESTABLISHED)
 
 
 def post_at_once(server: Server, texts: Iterable[str]) -> dict[str, Answer]:
@@ -54,10 +41,10 @@ def batch(server: Server, gate: Path, texts: Iterable[str]) -> Iterator[dict[str
     with ThreadPoolExecutor(len(texts) + 2) as pool:
         try:
             pool.submit(server.predict, text(str(gate)))
-            wait_until(lambda: is_busy(server), "the model waits")
+            wait_until(server.is_busy, "the model waits")
             # The worker gets one more batch ahead of time; this is all of it.
             pool.submit(server.predict, text("ahead"))
-            wait_until(lambda: connections(server) == 2, "it has come")
+            wait_until(lambda: server.connections() == 2, "it has come")
             posted: dict[str, Future[Answer]] = {}
             for count, one in enumerate(texts, 1):
                 posted[one] = pool.submit(server.predict, text(one))

@@ -14,7 +14,7 @@ import pytest
 
 from tests.end_to_end.faults.models import echo, obedient, text
 from tests.end_to_end.faults.polls import wait_for_polls
-from tests.end_to_end.faults.posting import batch, connections, is_busy, post_at_once, waiting
+from tests.end_to_end.faults.posting import batch, post_at_once, waiting
 from tests.support.live import Live
 from tests.support.load import load
 from tests.support.server import Server
@@ -212,15 +212,15 @@ def test_what_a_client_that_has_gone_asked_for_is_not_predicted(
     patient.serve(patient.saved.save(predict))
     with ThreadPoolExecutor(1) as pool:
         waits = pool.submit(server.predict, text(str(gate)))
-        wait_until(lambda: is_busy(server), "the model waits")
+        wait_until(server.is_busy, "the model waits")
         # The worker takes one batch ahead of time.
         with closing(connection(server)) as ahead, closing(connection(server)) as gone:
             ahead.request("POST", "/invocations", json.dumps(text("ahead")))
-            wait_until(lambda: connections(server) == 3, "all are connected")
+            wait_until(lambda: server.connections() == 3, "all are connected")
             gone.request("POST", "/invocations", json.dumps(text("gone" + " " * size)))
             wait_until(lambda: waiting(server) == 1, "it waits")
             gone.close()
-            wait_until(lambda: connections(server) == 2, "one has gone")
+            wait_until(lambda: server.connections() == 2, "one has gone")
             gate.touch()
             assert waits.result().status == 200
             assert ahead.getresponse().status == 200

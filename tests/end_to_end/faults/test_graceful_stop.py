@@ -9,7 +9,6 @@ import pytest
 
 from tests.conftest import StartServer
 from tests.end_to_end.faults.models import echo, obedient, text
-from tests.end_to_end.faults.posting import is_busy
 from tests.support.models import SavedModels
 from tests.support.registry import Registry
 from tests.support.server import ended
@@ -33,7 +32,7 @@ def test_during_the_grace_period_health_is_off_and_requests_are_served(
 
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(server.predict, text(str(gate)))
-        wait_until(lambda: is_busy(server), "a request is in flight")
+        wait_until(server.is_busy, "a request is in flight")
         server.signal(signal.SIGTERM)
         signalled = time.monotonic()
         stopping = server.wait_for("server_stopping")
@@ -87,7 +86,7 @@ def test_a_second_signal_in_the_middle_of_a_swap_ends_everything_at_once(
 
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(server.predict, text("hang"))
-        wait_until(lambda: is_busy(server), "a request is in flight")
+        wait_until(server.is_busy, "a request is in flight")
         family = server.processes()
         server.signal(signal.SIGTERM)
         server.wait_for("server_stopping")

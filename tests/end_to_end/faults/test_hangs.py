@@ -12,7 +12,7 @@ import pytest
 
 from tests.end_to_end.faults.conftest import IMPATIENCE, LOAD_TIMEOUT
 from tests.end_to_end.faults.models import echo, obedient, text
-from tests.end_to_end.faults.posting import batch, connections, is_busy
+from tests.end_to_end.faults.posting import batch
 from tests.support.live import Live
 from tests.support.server import ended
 from tests.support.waiting import wait_until
@@ -74,9 +74,9 @@ def test_a_batch_of_many_predictions_may_take_longer_than_one(
     gate = tmp_path / "gate"
     with ThreadPoolExecutor(len(bodies) + 1) as pool:
         pool.submit(impatient.server.predict, text(str(gate)))
-        wait_until(lambda: is_busy(impatient.server), "the model waits")
+        wait_until(impatient.server.is_busy, "the model waits")
         calls = [pool.submit(impatient.server.predict, body) for body in bodies]
-        wait_until(lambda: connections(impatient.server) == len(bodies) + 1, "all have come")
+        wait_until(lambda: impatient.server.connections() == len(bodies) + 1, "all have come")
         gate.touch()
         answers = [call.result() for call in calls]
 
