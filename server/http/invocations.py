@@ -29,7 +29,7 @@ from server.http.request_ids import REQUEST_ID_HEADER, id_in, request_id
 from server.http.tokens import Token
 from server.http.wire import http_date, written
 from server.redaction import redact_json
-from server.serving.calls import Answered
+from server.serving.calls import Answered, taken
 from server.serving.deployment import Deployment
 from server.serving.streams import Stream
 from server.settings import Settings
@@ -128,7 +128,7 @@ class Invocations:
                 request.headers, content_type, body, identifier, client, hold, streams=streams
             )
             del body, hold
-            answer, label = await prediction.answered
+            answer, label = await taken(prediction.answered)
             if isinstance(answer, Stream):
                 return await self._send(request, answer, label, prediction, error_of)
             self._metrics.observe(answer.outcome, perf_counter() - prediction.started)

@@ -77,6 +77,23 @@ def refuse(call: Call, error: ServingError) -> None:
         call.answer.set_exception(error)
 
 
+async def taken(answered: Answered) -> tuple[Answer | Stream, str]:
+    """What it brings.
+
+    Raises:
+        ServingError: it brings that.
+        CancelledError: whoever waits is to wait no more; a stream that had come is given up.
+    """
+    try:
+        return await answered
+    except asyncio.CancelledError:
+        if answered.done() and not answered.cancelled() and answered.exception() is None:
+            came, _ = answered.result()
+            if isinstance(came, Stream):
+                came.cancel()
+        raise
+
+
 def answer(call: Call, given: Answer, label: str) -> None:
     """Give a call its answer, unless nobody waits for it.
 

@@ -38,8 +38,8 @@ class Stream:
 
     @property
     def untaken(self) -> bool:
-        """Whether there are chunks that the client has not taken."""
-        return self._sending or bool(self._chunks)
+        """Whether there are chunks that a client is about to take."""
+        return self.awaited and (self._sending or bool(self._chunks))
 
     @property
     def awaited(self) -> bool:

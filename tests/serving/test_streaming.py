@@ -286,13 +286,17 @@ async def test_a_chunk_that_takes_too_long_ends_its_stream_alone(
     assert (await client.predict(TEXT_REQUEST)).status == 200
 
 
+@pytest.mark.parametrize("takes", [True, False], ids=["between chunks", "in the midst of one"])
 async def test_a_generator_that_hangs_costs_a_slot_for_no_longer_where_its_client_has_left(
-    impatient: Gateway, connect: Connect, log: Log
+    impatient: Gateway, connect: Connect, log: Log, takes: bool
 ) -> None:
     client = await connect(impatient)
     (pid,) = await client.worker_pids()
-    async with streaming(client.port, told_to_stream(hang_at=1)) as stream:
-        assert await stream.event() == chunk(0)
+    # The sockets do not hold a chunk of the second size.
+    plan = told_to_stream(hang_at=1, size=0 if takes else 50_000_000)
+    async with streaming(client.port, plan) as stream:
+        if takes:
+            assert await stream.event() == chunk(0)
     await log.wait_for("worker_replaced", PATIENCE * 4, old_pid=pid)
     assert (await client.predict(TEXT_REQUEST)).status == 200
 
