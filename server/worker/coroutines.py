@@ -7,7 +7,7 @@ import contextlib
 import functools
 import inspect
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
 from queue import SimpleQueue
 from typing import Any
 
@@ -18,6 +18,7 @@ _RAW_MODELS = ("chat_model", "chat_agent", "responses_agent")
 
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
+_begin: Callable[[threading.Thread], None] = threading.Thread.start
 
 
 def is_async(implementation: object) -> bool:
@@ -42,12 +43,24 @@ def make_synchronous(implementation: object) -> None:
     Args:
         implementation: What MLflow has loaded, `PyFuncModel._model_impl`.
     """
-    raw = _raw(implementation)
-    for name in ("predict", "predict_stream"):
-        function: Any = getattr(raw, name, None)
-        kind = inspect.unwrap(function) if function is not None else None
-        if inspect.iscoroutinefunction(kind) or inspect.isasyncgenfunction(kind):
-            setattr(raw, name, _synchronous(function))
+    for name in _RAW_MODELS:
+        if (raw := getattr(implementation, name, None)) is not None:
+            setattr(implementation, name, _Synchronous(raw))
+
+
+class _Synchronous:
+    """A model as others are to see it; its own code calls its coroutines as such."""
+
+    def __init__(self, model: object) -> None:
+        self._model = model
+        for name in ("predict", "predict_stream"):
+            function: Any = getattr(model, name, None)
+            kind = inspect.unwrap(function) if function is not None else None
+            if inspect.iscoroutinefunction(kind) or inspect.isasyncgenfunction(kind):
+                setattr(self, name, _synchronous(function))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
 
 
 def _synchronous(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -163,11 +176,23 @@ class _Pump:
             self._given.put((False, task.exception() or task.result()))
 
 
+@contextlib.contextmanager
+def thread_begun_by(begin: Callable[[threading.Thread], None]) -> Iterator[None]:
+    """Have the loop's thread begun in such a way, if the block needs it: it inherits how nice the
+    thread is that begins it."""
+    global _begin
+    before, _begin = _begin, begin
+    try:
+        yield
+    finally:
+        _begin = before
+
+
 def _event_loop() -> asyncio.AbstractEventLoop:
     """The loop, which is begun when it is first asked for."""
     global _loop
     with _lock:
         if _loop is None:
             _loop = asyncio.new_event_loop()
-            threading.Thread(target=_loop.run_forever, name="event loop", daemon=True).start()
+            _begin(threading.Thread(target=_loop.run_forever, name="event loop", daemon=True))
         return _loop

@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 
 from threadpoolctl import ThreadpoolController
 
 from . import landlock, sharing, strict_json
 from .channel import Channel
 from .conversations import speaks
+from .coroutines import thread_begun_by
 from .forking import ForkLoop, name_process
 from .frames import Kind, decode_number
 from .loading import describe, load
@@ -79,7 +81,7 @@ def run(descriptors: list[int]) -> None:
         limit_threads(spec.threads, ThreadpoolController())
     before = sharing.look()
     try:
-        with watching_seeds() as seeds:
+        with watching_seeds() as seeds, thread_begun_by(second.begin_thread):
             loaded = _load(gateway, spec, temporary)
     except BaseException as error:  # sys.exit in a model's code, too
         report_failure(gateway, error, spec.directory, explanation=sandbox.explain(error))
@@ -176,8 +178,8 @@ def _why_unshared(spec: WorkerSpec, before: sharing.Footprint, second: "_Second"
 
 
 class _Second(threading.Thread):
-    """The thread that is never nice. While the main one loads, it waits, and looks whether the
-    gateway is still there; then it serves, or forks the workers.
+    """The thread that is never nice. While the main one loads, it begins those that are not to be
+    so either, and looks whether the gateway is still there; then it serves, or forks the workers.
 
     A worker that it forks has this thread alone, and Python takes it for the main one.
     """
@@ -196,11 +198,17 @@ class _Second(threading.Thread):
         self._temporary = temporary
         self._threads = threads
         self._sandbox = sandbox
-        self._begin = os.eventfd(0, os.EFD_CLOEXEC)
+        # Threads to begin; None when all is loaded. Each is told of by one count.
+        self._tasks: SimpleQueue[threading.Thread | None] = SimpleQueue()
+        self._told = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_SEMAPHORE)
         self._loaded: _Loaded | None = None
         self._seeds: Seeds | None = None
         self._unshared: str | None = None
         self._libraries: ThreadpoolController | None = None
+
+    def begin_thread(self, thread: threading.Thread) -> None:
+        """Begin a thread that is not to be nice, while a model is loaded."""
+        self._tell(thread)
 
     def begin(self, loaded: _Loaded, seeds: Seeds, unshared: str | None) -> None:
         """Hand over the loaded model.
@@ -210,15 +218,28 @@ class _Second(threading.Thread):
         """
         self._loaded, self._seeds, self._unshared = loaded, seeds, unshared
         self._libraries = ThreadpoolController()
-        os.eventfd_write(self._begin, 1)
+        self._tell(None)
 
-    def run(self) -> None:
+    def _tell(self, task: threading.Thread | None) -> None:
+        self._tasks.put(task)
+        os.eventfd_write(self._told, 1)
+
+    def _wait(self) -> None:
+        """Do what is to be done until all is loaded."""
         poll = select.poll()
         poll.register(self._gateway.fileno(), 0)
-        poll.register(self._begin, select.POLLIN)
-        if self._begin not in [descriptor for descriptor, _ in poll.poll()]:
-            end_process()
-        os.close(self._begin)
+        poll.register(self._told, select.POLLIN)
+        while True:
+            if self._told not in [descriptor for descriptor, _ in poll.poll()]:
+                end_process()
+            os.eventfd_read(self._told)
+            if (thread := self._tasks.get()) is None:
+                break
+            thread.start()
+        os.close(self._told)
+
+    def run(self) -> None:
+        self._wait()
         assert self._loaded is not None
         assert self._libraries is not None
         found = {"unshared": self._unshared, "sandbox": self._sandbox.describe()}

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -383,3 +384,44 @@ async def test_a_killed_worker_s_requests_are_answered_by_the_next(
     psutil.Process(pid).kill()
     gate.touch()
     assert await calls == echoed(16)
+
+
+async def test_others_are_answered_while_those_of_a_lost_worker_are_asked_again_alone(
+    start_gateway: StartGateway, connect: Connect, saved: SavedModels, log: Log, tmp_path: Path
+) -> None:
+    # Without sharing there are no spare workers.
+    model = save_waiting(saved, "some", wait=WAIT)
+    gateway = await start_gateway(model, concurrency=16, workers=2, share_model="off")
+    client = await connect(gateway)
+    gate = tmp_path / "gate"
+    calls = asyncio.create_task(ask(client, echoes(16, gate=str(gate))))
+
+    async def all_are_under_way() -> bool:
+        found = [await state(client) for _ in range(4)]
+        return sum({of.pid: of.now for of in found}.values()) == 16
+
+    await eventually(all_are_under_way, "all are asked")
+    lost, _ = await client.worker_pids()
+    psutil.Process(lost).kill()
+    await log.wait_for("worker_replaced", old_pid=lost)
+    assert await ask(client, echoes(4)) == echoed(4)
+    gate.touch()
+    assert await calls == echoed(16)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["thread", "coroutine"])
+async def test_none_is_nicer_than_the_gateway(
+    client: Client, gateway: Gateway, saved: SavedModels, asynchronous: bool
+) -> None:
+    look = "os.getpriority(os.PRIO_PROCESS, threading.get_native_id())"
+    wait = "await asyncio.sleep(0.02)" if asynchronous else "time.sleep(0.02)"
+    model = saved.save(
+        f"{wait}\nreturn [{look}]",
+        preamble="import asyncio, os, threading, time",
+        asynchronous=asynchronous,
+    )
+    await gateway.serve(model)
+    assert (await concurrency(client))["slots"] == MOST
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    answers = await asyncio.gather(*(client.predict(TEXT_REQUEST) for _ in range(4)))
+    assert [answer.json for answer in answers] == [{"predictions": [own]}] * 4

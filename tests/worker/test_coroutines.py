@@ -180,6 +180,27 @@ def test_wrappers_get_what_coroutines_return() -> None:
         assert list(chunks) == [2, 4]
 
 
+def test_a_model_s_own_code_gets_its_coroutines_as_they_are() -> None:
+    class Agent:
+        def predict(self, number: int) -> int:
+            return asyncio.run(self.total(number))
+
+        async def total(self, number: int) -> int:
+            return sum([chunk async for chunk in self.predict_stream(number)])
+
+        async def predict_stream(self, number: int) -> AsyncIterator[int]:
+            yield number
+            yield await double(number)
+
+    agent = Agent()
+    wrapper = SimpleNamespace(chat_agent=agent)
+    assert not is_async(wrapper)
+    make_synchronous(wrapper)
+    assert wrapper.chat_agent.predict(2) == 6
+    assert list(wrapper.chat_agent.predict_stream(2)) == [2, 4]
+    assert wrapper.chat_agent.total.__self__ is agent
+
+
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
