@@ -200,6 +200,23 @@ def test_items_of_one_id_are_told_apart_by_their_kind(protocol: Protocol) -> Non
     assert [item["type"] for item in output] == ["message", "function_call", "function_call"]
 
 
+@pytest.mark.parametrize("identifier", ["item-1", "item-2"])
+def test_a_piece_belongs_where_its_item_stands(protocol: Protocol, identifier: str) -> None:
+    call = {**CALL, "id": identifier}
+    arguments = {"type": "response.function_call_arguments.delta", "item_id": identifier}
+    events = streamed(
+        protocol,
+        delta("one two"),
+        {"type": "response.output_item.added", "item": call},
+        {**arguments, "delta": "{"},
+        done(call),
+        done(ITEM),
+    )
+    places = {event["type"]: event["output_index"] for event in events[1:-1]}
+    assert places["response.function_call_arguments.delta"] == 1
+    assert places["response.output_text.delta"] == 0
+
+
 @pytest.mark.parametrize("status", ["failed", "incomplete"])
 def test_a_response_that_did_not_succeed_is_not_completed(protocol: Protocol, status: str) -> None:
     failed = {"error": {"code": "server_error", "message": "no"}}

@@ -54,6 +54,8 @@ class _Framing:
         self._begun = self._ended = False
         # The items that were added, each by its type and id: their places in the output.
         self._places: dict[tuple[str, str], int] = {}
+        # The same by what events call them.
+        self._named: dict[tuple[str, str], int] = {}
         # The parts of messages that were added, each by its item's id and its own place.
         self._parts: set[tuple[str, int]] = set()
         # The texts of those that the model has not added itself.
@@ -86,7 +88,7 @@ class _Framing:
         elif type_ == "response.output_text.delta":
             yield from self._begin_part(event)
         if "item_id" in event and event.get("output_index") is None:
-            event["output_index"] = self._place_of(event["item_id"])
+            event["output_index"] = self._place_of(event["item_id"], type_)
         yield event
 
     def _of_life(self, event: _Event) -> Iterator[_Event]:
@@ -146,10 +148,18 @@ class _Framing:
         """Return the place of an item in the output, as the model has told or the next."""
         if told is None:
             told = max(self._places.values(), default=-1) + 1
-        return self._places.setdefault(_key(item), told)
+        place = self._places.setdefault(_key(item), told)
+        self._named[item["type"], item["id"]] = place
+        return place
 
-    def _place_of(self, identifier: str) -> int:
-        return next((p for (_, known), p in self._places.items() if known == identifier), 0)
+    def _place_of(self, identifier: str, event_type: str) -> int:
+        """Return the place of the item that an event is about, as far as that can be known."""
+        places = {type_: place for (type_, id_), place in self._named.items() if id_ == identifier}
+        of_type = event_type.removeprefix("response.")
+        # Several items may have one id, see `_key`: `function_call_arguments` are a call's.
+        named = [place for type_, place in places.items() if of_type.startswith(type_)]
+        messages = [place for type_, place in places.items() if type_ == "message"]
+        return next(iter(named or messages or places.values()), 0)
 
     def _part_of(self, identifier: str, text: str) -> _Event:
         return {
