@@ -90,7 +90,7 @@ class Dispatcher:
 
     def add(self, worker: WorkerProcess, *, merging: bool) -> None:
         """Give work to a worker from now on."""
-        self._merging = merging
+        self._merging = merging and worker.slots == 1
         self._free(worker)
 
     def worker_lost(self, worker: WorkerProcess) -> None:
@@ -230,6 +230,7 @@ class Dispatcher:
         left = self._held.of(worker)
         if finding is Finding.WAITS and worker.slots == 1:
             worker.slots = SLOTS_OF_WAITING
+            self._merging = False
             self._keeper.worker_waits()
         if worker.slots == 1:
             self._merging = finding is Finding.MERGES
@@ -265,8 +266,8 @@ class Dispatcher:
             if self._queue[0].answer.done():
                 self._queue.popleft()
                 continue
-            # Nobody else may be asked beside one that is to be alone.
-            if self._queue[0].alone and not self._held.bring_forward_unused():
+            if self._queue[0].alone or self._held.kept is not None:
+                self._dispatch_beside_alone()
                 return
             merges = self._merging and idle[0].slots == 1
             share = math.ceil(len(self._queue) / len(idle)) if merges else 1
@@ -277,6 +278,23 @@ class Dispatcher:
         if len(self._queue) >= self._ahead_from and (calls := self._take(len(self._queue))):
             (worker,) = self._held.batches
             self._send(worker, calls)
+
+    def _dispatch_beside_alone(self) -> None:
+        """Dispatch while calls wait that nobody else may be asked beside: where there are several
+        workers, the others are asked meanwhile what else waits."""
+        waiting = [call for call in self._queue if not call.answer.done()]
+        alone = deque(call for call in waiting if call.alone)
+        self._queue.clear()
+        self._queue.extend(call for call in waiting if not call.alone)
+        self._held.keep_one()
+        while alone and (worker := self._held.next_unused(only_kept=bool(self._queue))):
+            self._send(worker, [alone.popleft()])
+        if not alone:
+            self._held.kept = None
+        if not alone or self._held.kept is not None:
+            while self._queue and (worker := self._held.next_shared()):
+                self._send(worker, self._take(1))
+        self._queue.extendleft(reversed(alone))
 
     def _send(self, worker: WorkerProcess, calls: list[Call]) -> None:
         parts: list[bytes] = []

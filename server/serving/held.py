@@ -2,9 +2,11 @@
 
 from collections import deque
 
-from server.processes.worker_process import WorkerProcess
+from server.processes.worker_process import State, WorkerProcess
 from server.serving.batches import Batch
 from server.serving.calls import Call
+
+_SEVERAL = 2
 
 
 class Held:
@@ -14,11 +16,13 @@ class Held:
         idle: The workers that have a slot free.
         batches: What each busy worker holds, by number; it predicts as many, the first, as it has
             slots.
+        kept: The worker, of several, that is kept for calls that are to be alone, while any wait.
     """
 
     def __init__(self) -> None:
         self.idle: deque[WorkerProcess] = deque()
         self.batches: dict[WorkerProcess, dict[int, Batch]] = {}
+        self.kept: WorkerProcess | None = None
 
     @property
     def calls(self) -> list[Call]:
@@ -77,11 +81,28 @@ class Held:
         self.retire(worker)
         return [*self.batches.pop(worker, {}).values()]
 
-    def bring_forward_unused(self) -> bool:
-        """Have the worker that is next be one that holds nothing; return whether there is one."""
+    def keep_one(self) -> None:
+        """Keep the worker that holds least, if there are others."""
+        workers = dict.fromkeys((*self.idle, *self.batches))
+        serving = [worker for worker in workers if worker.state is not State.RETIRING]
+        if len(serving) < _SEVERAL:
+            self.kept = None
+        else:
+            # It gets no more, so that it will hold nothing in the end.
+            self.kept = min(serving, key=lambda w: (len(self.of(w)), w is not self.kept))
+
+    def next_unused(self, *, only_kept: bool) -> WorkerProcess | None:
+        """Take out an idle worker that holds nothing; where one is kept, perhaps that only."""
         for worker in self.idle:
-            if worker not in self.batches:
+            if worker not in self.batches and (not only_kept or self.kept in (None, worker)):
                 self.idle.remove(worker)
-                self.idle.appendleft(worker)
-                return True
-        return False
+                return worker
+        return None
+
+    def next_shared(self) -> WorkerProcess | None:
+        """Take out an idle worker that is not kept."""
+        for worker in self.idle:
+            if worker is not self.kept:
+                self.idle.remove(worker)
+                return worker
+        return None
