@@ -59,7 +59,8 @@ fuzz: $(INSTALLED) ## Send and answer random bytes for FUZZ_SECONDS (60); FUZZ_S
 	$(BIN)/python -W ignore -m tests.fuzz
 
 test-faults: $(INSTALLED) ## Try the slower faults: crashes, hangs, the registry, full disks.
-	$(BIN)/python -m pytest -m faults
+	$(BIN)/python -m pytest -m 'faults and untimed' -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m 'faults and not untimed'
 
 test-containers: $(INSTALLED) ## Build the images and try the whole stack; needs a Docker engine.
 	$(BIN)/python -m pytest -s -m containers tests/containers

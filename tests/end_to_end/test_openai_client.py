@@ -13,7 +13,7 @@ import pytest
 from tests.support.models import SavedModels
 from tests.support.server import Server
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.untimed]
 
 _PACKAGE = "openai==3.57.0"
 _SCRIPT = Path(__file__).with_name("openai_client.py")

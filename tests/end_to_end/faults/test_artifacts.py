@@ -19,7 +19,7 @@ from tests.support.server import Server
 from tests.support.tracking import TrackingServer
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.untimed]
 
 MEBIBYTE = 1024 * 1024
 SIZE = 4 * MEBIBYTE

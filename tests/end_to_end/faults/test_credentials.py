@@ -15,7 +15,7 @@ from tests.support.models import SavedModels
 from tests.support.server import Server
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.untimed]
 
 PASSWORD = "S3cret'x/y z\"4711"  # noqa: S105
 TOKEN = "token-4714"  # noqa: S105

@@ -16,7 +16,11 @@ from tests.support.live import Live
 from tests.support.server import Server, ended
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.faults, pytest.mark.parametrize("sharing", ["auto", "off"])]
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.untimed,
+    pytest.mark.parametrize("sharing", ["auto", "off"]),
+]
 
 MEBIBYTE = 1024 * 1024
 

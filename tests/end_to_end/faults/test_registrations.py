@@ -12,7 +12,7 @@ from tests.support.registry import HttpRegistry, Registry, set_status
 from tests.support.server import Server
 from tests.support.tracking import TrackingServer
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.untimed]
 
 NAME = "registrations"
 

@@ -13,7 +13,11 @@ from tests.support.live import Live
 from tests.support.models import TEXT_SIGNATURE
 from tests.support.server import Server
 
-pytestmark = [pytest.mark.faults, pytest.mark.parametrize("sharing", ["auto", "off"])]
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.untimed,
+    pytest.mark.parametrize("sharing", ["auto", "off"]),
+]
 
 # Stands in every request; no line of the log may hold it.
 PRIVATE = "4929-1234-5678"

@@ -16,7 +16,7 @@ from tests.support.models import SavedModels
 from tests.support.server import Server, only_root
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.untimed]
 
 TOKEN = "s3cret-token-4713"  # noqa: S105
 KEY = "s3cret-key-4716"

@@ -22,7 +22,7 @@ from tests.support.registry import Registry
 from tests.support.server import Server, status_of
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.untimed]
 
 WORKERS = 2
 

@@ -13,7 +13,7 @@ from tests.support.registry import HttpRegistry
 from tests.support.streams import streaming
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.untimed]
 
 REQUESTS = 32
 STEPS = ("retrieve", "think", "answer")
