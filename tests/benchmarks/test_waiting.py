@@ -254,6 +254,7 @@ def test_what_is_reported() -> None:
 
 
 @pytest.mark.faults
+@pytest.mark.untimed
 @pytest.mark.timeout(400)
 def test_waiting_is_measured_and_reported(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "--output", str(tmp_path), "waiting", *_SMALL]

@@ -127,6 +127,7 @@ def test_a_closed_loop_has_one_request_a_connection_under_way(tmp_path: Path) ->
 
 
 @pytest.mark.faults
+@pytest.mark.untimed
 @pytest.mark.timeout(400)
 def test_workers_are_measured_and_reported(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "--output", str(tmp_path), "workers", *_SMALL]

@@ -20,7 +20,7 @@ from tests.support.load import load
 from tests.support.server import Server
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.untimed]
 
 both_ways = pytest.mark.parametrize("sharing", ["auto", "off"])
 

@@ -22,7 +22,7 @@ from tests.support.registry import HttpRegistry
 from tests.support.server import Server, ended, status_of
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.untimed]
 
 WORKERS = 2
 CLIENTS = 4

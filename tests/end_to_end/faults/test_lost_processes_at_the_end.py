@@ -17,7 +17,7 @@ from tests.support.registry import Registry
 from tests.support.server import Server, ended
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.untimed]
 
 # A process that does not end by itself gets four seconds.
 MOST_SECONDS = 10.0
