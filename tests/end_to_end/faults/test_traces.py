@@ -1,8 +1,10 @@
 """What an agent traces with MLflow: a trace for each request, and nothing of another's in it."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
 import pytest
 from mlflow.entities import Trace
 from mlflow.entities.trace_state import TraceState
@@ -54,22 +56,32 @@ def save_agent(saved: SavedModels, *, asynchronous: bool) -> Path:
     return saved.save(predict, stream=stream, preamble=preamble, asynchronous=asynchronous)
 
 
+@pytest.fixture
+def tracking(http_registry: HttpRegistry) -> Iterator[HttpRegistry]:
+    """A tracking server that MLflow's functions use, too: where it is slow to log spans, a trace is
+    among its artifacts, and whoever looks for it downloads these from there."""
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(http_registry.uri)
+    yield http_registry
+    mlflow.set_tracking_uri(before)
+
+
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["threads", "coroutines"])
 async def test_each_request_has_a_trace_of_its_own(
-    http_registry: HttpRegistry,
+    tracking: HttpRegistry,
     saved: SavedModels,
     model_name: str,
     start_server: StartServer,
     asynchronous: bool,
 ) -> None:
-    http_registry.create(model_name)
+    tracking.create(model_name)
     path = save_agent(saved, asynchronous=asynchronous)
-    http_registry.promote(model_name, http_registry.add(model_name, path))
-    experiment = http_registry.client.create_experiment(model_name)
+    tracking.promote(model_name, tracking.add(model_name, path))
+    experiment = tracking.client.create_experiment(model_name)
     server = await asyncio.to_thread(
         start_server,
         f"models:/{model_name}/Production",
-        MLFLOW_TRACKING_URI=http_registry.uri,
+        MLFLOW_TRACKING_URI=tracking.uri,
         MLFLOW_EXPERIMENT_ID=experiment,
     )
     await asyncio.to_thread(server.wait_healthy)
@@ -89,7 +101,7 @@ async def test_each_request_has_a_trace_of_its_own(
 
     async def traced() -> list[Trace]:
         found = await asyncio.to_thread(
-            http_registry.client.search_traces, locations=[experiment], max_results=200
+            tracking.client.search_traces, locations=[experiment], max_results=200
         )
         ended = [trace for trace in found if trace.info.state == TraceState.OK]
         ours = [trace for trace in ended if text_of(trace) in texts]
