@@ -69,13 +69,14 @@ def server(
 
 def assert_refused(server: Server, before: list[Path], says: str) -> str:
     """A reload fails in the download and says why; version 1 serves on, and nothing is left."""
+    mark = server.mark()
     answer = server.reload(TOKEN)
     assert answer.status == 500
     message = str(answer.json["message"])
     assert "download failed" in message
     assert says in message
     assert str(server.scratch) not in message
-    failure = server.find("reload_failed")[-1]
+    failure = server.wait_for("reload_failed", since=mark)
     assert failure["phase"] == "download"
     if says not in DISKS:
         # The artifact store's words are for those who show the token.

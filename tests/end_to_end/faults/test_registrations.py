@@ -116,7 +116,7 @@ def test_a_version_whose_registration_failed_is_refused(
     mark = server.mark()
     http_registry.promote(NAME, version)
     assert_refused(server, mark, version, "resolve", "its registration has failed")
-    assert "out of quota" in server.find("reload_failed", since=mark)[0]["error"]
+    assert "out of quota" in server.wait_for("reload_failed", since=mark)["error"]
 
 
 @pytest.mark.parametrize("form", ["{path}", "file://{path}", "file://localhost{path}"])

@@ -76,7 +76,7 @@ def test_a_model_that_can_not_be_shared_is_served_and_says_why(live: Live, model
 
     serve(live, model)
 
-    info, swap = server.info(), server.find("model_swapped", mark)[-1]
+    info, swap = server.info(), server.wait_for("model_swapped", since=mark)
     assert info["workers_share"] is False
     assert re.search(model.says, info["workers_share_reason"]), info["workers_share_reason"]
     assert "/" not in info["workers_share_reason"]
@@ -93,7 +93,7 @@ def test_a_model_that_can_be_shared_is(live: Live, model: Model) -> None:
 
     serve(live, model)
 
-    info, swap = server.info(), server.find("model_swapped", mark)[-1]
+    info, swap = server.info(), server.wait_for("model_swapped", since=mark)
     assert (info["workers_share"], info["workers_share_reason"]) == (True, None)
     assert swap["workers_share"] is True
     assert "workers_share_reason" not in swap

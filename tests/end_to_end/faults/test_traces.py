@@ -15,7 +15,7 @@ from tests.support.registry import HttpRegistry
 from tests.support.streams import streaming
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.faults, pytest.mark.untimed]
+pytestmark = pytest.mark.faults
 
 REQUESTS = 32
 STEPS = ("retrieve", "think", "answer")
@@ -104,7 +104,9 @@ async def test_each_request_has_a_trace_of_its_own(
             tracking.client.search_traces, locations=[experiment], max_results=200
         )
         ended = [trace for trace in found if trace.info.state == TraceState.OK]
-        ours = [trace for trace in ended if text_of(trace) in texts]
+        # What was noted of a trace comes after its spans.
+        noted = [trace for trace in ended if all(step in trace.info.tags for step in STEPS)]
+        ours = [trace for trace in noted if text_of(trace) in texts]
         return ours if len(ours) >= REQUESTS else []
 
     traces = await eventually(traced, "every trace is logged", 30)
