@@ -1,15 +1,9 @@
-"""What workers get at once of the requests that wait."""
+"""What workers get at once."""
 
 import math
-from collections import deque
 
 from server.serving.calls import Call
 from server.serving.streams import Stream
-
-# A request this large is never merged, and takes a worker long enough that what comes after it
-# should wait for another one.
-_LARGE_BODY = 64 * 1024
-_BATCH_BYTES = 1024 * 1024
 
 
 class Batch:
@@ -45,26 +39,3 @@ class Batch:
     def stream(self) -> Stream | None:
         """The stream that has begun, if one has."""
         return next((call.stream for call in self.calls.values()), None)
-
-
-def take_next(queue: deque[Call], most: int) -> list[Call]:
-    """Take the next batch out of a queue: what is first, and what may go with it; empty where
-    nobody waits for any of it.
-
-    Args:
-        most: Most calls.
-    """
-    calls: list[Call] = []
-    size = 0
-    while queue and len(calls) < most:
-        call = queue[0]
-        size += len(call.body)
-        single = call.alone or call.streams or len(call.body) > _LARGE_BODY
-        if calls and (single or size > _BATCH_BYTES):
-            break
-        queue.popleft()
-        if not call.answer.done():
-            calls.append(call)
-            if single:
-                break
-    return calls

@@ -2,16 +2,16 @@
 
 import asyncio
 import math
-from collections import deque
 from functools import partial
 
 from server.errors import QueueFull, ServingError
 from server.processes.worker_process import State, WorkerProcess
-from server.serving.batches import Batch, take_next
+from server.serving.batches import Batch
 from server.serving.calls import Answered, Call, add_chunk, answer, refuse
 from server.serving.held import Held
 from server.serving.keeper import Keeper, StartSpare
 from server.serving.overdue import Overdue
+from server.serving.queue import Queue
 from server.serving.retrials import Retrials
 from server.serving.traffic import AnswerCount, RecentRequests
 from server.settings import Settings
@@ -42,7 +42,7 @@ class Dispatcher:
         self._recent = recent
         self._loop = asyncio.get_running_loop()
         self._keeper = keeper
-        self._queue: deque[Call] = deque()
+        self._queue = Queue(settings.max_batch_rows)
         self._held = Held()
         self._ahead_from = math.inf
         self._merging = False
@@ -99,7 +99,7 @@ class Dispatcher:
         self._ahead_from = math.inf
         # None of those that it had not begun with can have been the reason.
         waited = [call for batch in batches if not batch.has_begun for call in batch.calls.values()]
-        self._queue.extendleft(reversed(waited))
+        self._queue.shared.extendleft(reversed(waited))
         suspects = [call for batch in batches if batch.has_begun for call in batch.calls.values()]
         broken = [call for call in suspects if call.stream is not None]
         self._retrials.note_broken(broken, alone=len(suspects) == 1)
@@ -112,7 +112,7 @@ class Dispatcher:
         self._overdue.stop()
         for call in [*self._queue, *self._held.calls]:
             refuse(call, error)
-        self._queue.clear()
+        self._queue.take_all()
         self._held.batches.clear()
         self._retrials.close(error)
         self.empty.set()
@@ -145,8 +145,9 @@ class Dispatcher:
             raise self._closed
         # What free workers are about to take does not wait.
         most = self._settings.max_queue
-        if len(self._queue) >= most and len(self._queue) >= most + self._held.free_slots:
-            raise QueueFull(f"{len(self._queue)} requests are waiting")
+        waiting = len(self._queue.shared)
+        if waiting >= most and waiting >= most + self._held.free_slots:
+            raise QueueFull(f"{waiting} requests are waiting")
         due = self._loop.time() + self._settings.request_timeout_seconds
         answered: Answered = self._loop.create_future()
         call = Call(content_type, request_id, body, due, answered, client, hold, streams=streams)
@@ -160,14 +161,14 @@ class Dispatcher:
     def hand_over(self, other: "Dispatcher") -> None:
         """Have another release's workers answer what waits here, and its spares what lost workers
         held, now and later."""
-        while self._queue:
-            other.adopt(self._queue.popleft())
+        for call in self._queue.take_all():
+            other.adopt(call)
         self._retrials.hand_over(other._retrials)
         self._note_emptiness()
 
     def adopt(self, call: Call) -> None:
         """Queue a call, which may have come to another release."""
-        self._queue.append(call)
+        self._queue.add(call)
         self.empty.clear()
         self._schedule()
 
@@ -228,12 +229,11 @@ class Dispatcher:
             raise ValueError(f"{len(batch.calls)} answers are missing")
         self._held.take(worker, number)
         left = self._held.of(worker)
-        if finding is Finding.WAITS and worker.slots == 1:
-            worker.slots = SLOTS_OF_WAITING
-            self._merging = False
-            self._keeper.worker_waits()
         if worker.slots == 1:
             self._merging = finding is Finding.MERGES
+            if finding is Finding.WAITS:
+                worker.slots = SLOTS_OF_WAITING
+                self._keeper.worker_waits()
         for ahead in left.values():
             if not ahead.has_begun:
                 self._begin(worker, ahead)
@@ -254,47 +254,40 @@ class Dispatcher:
 
     def _schedule(self) -> None:
         """Dispatch once the loop has read what else has arrived: that goes into the same batch."""
-        if not self._dispatching and (self._held.idle or len(self._queue) >= self._ahead_from):
+        ahead = len(self._queue.shared) >= self._ahead_from
+        if not self._dispatching and (self._held.idle or self._held.kept or ahead):
             self._dispatching = True
             self._loop.call_soon(self._dispatch)
         self._overdue.watch()
 
     def _dispatch(self) -> None:
         self._dispatching = False
-        idle = self._held.idle
-        while self._queue and idle:
-            if self._queue[0].answer.done():
-                self._queue.popleft()
-                continue
-            if self._queue[0].alone or self._held.kept is not None:
-                self._dispatch_beside_alone()
-                return
+        if self._queue.alone or self._held.kept:
+            self._dispatch_alone()
+        idle, shared = self._held.idle, self._queue.shared
+        while shared and idle:
             merges = self._merging and idle[0].slots == 1
-            share = math.ceil(len(self._queue) / len(idle)) if merges else 1
-            calls = self._take(share)
-            if not calls:
-                return
-            self._send(idle.popleft(), calls)
-        if len(self._queue) >= self._ahead_from and (calls := self._take(len(self._queue))):
+            share = math.ceil(len(shared) / len(idle)) if merges else 1
+            if calls := self._queue.take(share):
+                self._send(idle.popleft(), calls)
+        # What is to be alone comes before.
+        ahead = len(shared) >= self._ahead_from and not self._queue.alone
+        if ahead and (calls := self._queue.take(len(shared))):
             (worker,) = self._held.batches
             self._send(worker, calls)
 
-    def _dispatch_beside_alone(self) -> None:
-        """Dispatch while calls wait that nobody else may be asked beside: where there are several
-        workers, the others are asked meanwhile what else waits."""
-        waiting = [call for call in self._queue if not call.answer.done()]
-        alone = deque(call for call in waiting if call.alone)
-        self._queue.clear()
-        self._queue.extend(call for call in waiting if not call.alone)
-        self._held.keep_one()
-        while alone and (worker := self._held.next_unused(only_kept=bool(self._queue))):
-            self._send(worker, [alone.popleft()])
-        if not alone:
-            self._held.kept = None
-        if not alone or self._held.kept is not None:
-            while self._queue and (worker := self._held.next_shared()):
-                self._send(worker, self._take(1))
-        self._queue.extendleft(reversed(alone))
+    def _dispatch_alone(self) -> None:
+        """Dispatch what nobody else may be asked beside."""
+        self._held.keep_one(self._settings.workers)
+        alone = self._queue.alone
+        while alone:
+            if alone[0].answer.done():
+                alone.popleft()
+            elif worker := self._held.take_unused(others_wait=bool(self._queue.shared)):
+                self._send(worker, [alone.popleft()])
+            else:
+                return
+        self._held.keep_none()
 
     def _send(self, worker: WorkerProcess, calls: list[Call]) -> None:
         parts: list[bytes] = []
@@ -331,9 +324,6 @@ class Dispatcher:
         lone = self._settings.workers == 1 and self._merging and only and not batch.streams
         self._ahead_from = batch.size if lone else math.inf
 
-    def _take(self, most: int) -> list[Call]:
-        return take_next(self._queue, min(most, self._settings.max_batch_rows))
-
     def _retire(self, worker: WorkerProcess) -> None:
         """Give a worker no more: one of those that it has will never be answered."""
         self._held.retire(worker)
@@ -348,6 +338,7 @@ class Dispatcher:
             # At once rather than on the loop's next turn: the worker waits.
             self._dispatch()
         else:
+            self._held.keep_none()
             self._note_emptiness()
 
     def _note_emptiness(self) -> None:

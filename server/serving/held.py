@@ -6,8 +6,6 @@ from server.processes.worker_process import State, WorkerProcess
 from server.serving.batches import Batch
 from server.serving.calls import Call
 
-_SEVERAL = 2
-
 
 class Held:
     """The batches of a dispatcher's workers.
@@ -16,7 +14,8 @@ class Held:
         idle: The workers that have a slot free.
         batches: What each busy worker holds, by number; it predicts as many, the first, as it has
             slots.
-        kept: The worker, of several, that is kept for calls that are to be alone, while any wait.
+        kept: The worker that is not among them, as it is to hold nothing: calls wait that are to be
+            alone.
     """
 
     def __init__(self) -> None:
@@ -68,12 +67,16 @@ class Held:
 
     def free(self, worker: WorkerProcess) -> None:
         """Note that a worker may be given another batch."""
+        if worker is self.kept:
+            return
         if worker.slots == 1 or worker not in self.idle:
             self.idle.append(worker)
 
     def retire(self, worker: WorkerProcess) -> None:
         """Note that a worker is to be given no more."""
-        if worker in self.idle:
+        if worker is self.kept:
+            self.kept = None
+        elif worker in self.idle:
             self.idle.remove(worker)
 
     def remove(self, worker: WorkerProcess) -> list[Batch]:
@@ -81,28 +84,43 @@ class Held:
         self.retire(worker)
         return [*self.batches.pop(worker, {}).values()]
 
-    def keep_one(self) -> None:
-        """Keep the worker that holds least, if there are others."""
-        workers = dict.fromkeys((*self.idle, *self.batches))
-        serving = [worker for worker in workers if worker.state is not State.RETIRING]
-        if len(serving) < _SEVERAL:
-            self.kept = None
-        else:
-            # It gets no more, so that it will hold nothing in the end.
-            self.kept = min(serving, key=lambda w: (len(self.of(w)), w is not self.kept))
+    def keep_one(self, workers: int) -> None:
+        """Keep the worker that holds least, where workers have several slots; others may go on.
 
-    def next_unused(self, *, only_kept: bool) -> WorkerProcess | None:
-        """Take out an idle worker that holds nothing; where one is kept, perhaps that only."""
-        for worker in self.idle:
-            if worker not in self.batches and (not only_kept or self.kept in (None, worker)):
-                self.idle.remove(worker)
-                return worker
-        return None
+        Args:
+            workers: How many there should be. Where the others are lost, the one that is left goes
+                on.
+        """
+        known = dict.fromkeys((*self.idle, *self.batches))
+        if self.kept is not None:
+            known[self.kept] = None
+        several = [w for w in known if w.slots > 1 and w.state is not State.RETIRING]
+        if len(several) < min(workers, 2):
+            self.keep_none()
+            return
+        least = min(several, key=lambda w: (len(self.of(w)), w is not self.kept))
+        if least is not self.kept:
+            self.keep_none()
+            self.retire(least)
+            self.kept = least
 
-    def next_shared(self) -> WorkerProcess | None:
-        """Take out an idle worker that is not kept."""
-        for worker in self.idle:
-            if worker is not self.kept:
-                self.idle.remove(worker)
-                return worker
+    def keep_none(self) -> None:
+        """Let the worker that is kept be given others again."""
+        worker, self.kept = self.kept, None
+        if worker is not None:
+            held = self.of(worker).values()
+            alone = any(call.alone for batch in held for call in batch.calls.values())
+            if len(held) < worker.slots and not alone:
+                self.free(worker)
+
+    def take_unused(self, *, others_wait: bool) -> WorkerProcess | None:
+        """Take out a worker that holds nothing, for a call that is to be alone: any, but for the
+        sake of others only the one that is kept."""
+        if self.kept is not None and self.kept not in self.batches:
+            return self.kept
+        if self.kept is None or not others_wait:
+            for worker in self.idle:
+                if worker not in self.batches:
+                    self.idle.remove(worker)
+                    return worker
         return None

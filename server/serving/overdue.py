@@ -3,7 +3,6 @@
 import asyncio
 import contextvars
 import math
-from collections import deque
 from collections.abc import Callable, Mapping
 
 import structlog
@@ -13,6 +12,7 @@ from server.processes.computing import Stopwatch
 from server.processes.worker_process import State, WorkerProcess
 from server.serving.batches import Batch
 from server.serving.calls import Call, refuse
+from server.serving.queue import Queue
 from server.serving.traffic import AnswerCount
 
 log = structlog.get_logger("server.serving.overdue")
@@ -37,7 +37,7 @@ class Overdue:
         self,
         version: str,
         seconds: float,
-        queue: deque[Call],
+        queue: Queue,
         batches: Mapping[WorkerProcess, Mapping[int, Batch]],
         answers: AnswerCount,
         on_hung: Callable[[Call, bool], None],
@@ -87,14 +87,8 @@ class Overdue:
                 if batch.due <= now:
                     self._end_hung(worker, batch, now)
         self._measure(now)
-        # Not only the first: those that are asked again stand before others, and have longer.
-        waiting = [*self._queue]
-        self._queue.clear()
-        for call in waiting:
-            if call.due > now:
-                self._queue.append(call)
-            else:
-                refuse(call, QueueFull("no worker was free in time"))
+        for call in self._queue.take_late(now):
+            refuse(call, QueueFull("no worker was free in time"))
         if self._queue or self._batches:
             self.watch()
         else:

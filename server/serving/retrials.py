@@ -3,7 +3,6 @@ nobody else suffers from it."""
 
 import asyncio
 import contextvars
-from collections import deque
 from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from typing import Any
@@ -21,6 +20,7 @@ from server.serving.calls import Call, answer, refuse
 from server.serving.digests import Digester
 from server.serving.keeper import Keeper, StartSpare
 from server.serving.killers import Killers
+from server.serving.queue import Queue
 from server.serving.spare import Failure, Spare
 from server.serving.suspects import Suspect, Suspects
 from server.serving.traffic import AnswerCount
@@ -51,7 +51,7 @@ class Retrials:
         self,
         model: ModelVersion,
         settings: Settings,
-        queue: deque[Call],
+        queue: Queue,
         answers: AnswerCount,
         on_change: Callable[[], None],
         keeper: Keeper,
@@ -236,14 +236,14 @@ class Retrials:
         self._ask_in_serving([s.call for s in suspects if not s.call.answer.done()])
 
     def _ask_in_serving(self, calls: list[Call]) -> None:
-        """Put calls in front of the queue, each to be predicted alone."""
+        """Have calls wait for the serving workers, each to be predicted alone."""
         now = self._loop.time()
         for place in reversed(range(len(calls))):
             call = calls[place]
             call.alone = True
             # Any of those before it may take all its time, and be the one at fault.
             call.due = now + (place + 1) * self._seconds
-            self._queue.appendleft(call)
+            self._queue.alone.appendleft(call)
 
     def _fill_slots(self) -> None:
         """Start a spare, if there are not yet as many as there are different requests, or as may
@@ -332,17 +332,8 @@ class Retrials:
             alike = self._suspects.alike(digest)
             for suspect in alike:
                 self._suspects.take_out(suspect)
-            alike += [Suspect(queued, digest) for queued in self._take_queued(call)]
+            alike += [Suspect(queued, digest) for queued in self._queue.take_like(call)]
             for suspect in alike:
                 suspect.known = False
                 self._enqueue(suspect)
         self._keeper.note_culprit(digest)
-
-    def _take_queued(self, culprit: Call) -> list[Call]:
-        """Take out what waits for the serving workers and is the same request."""
-        alike: list[Call] = []
-        for _ in range(len(self._queue)):
-            call = self._queue.popleft()
-            same = call.body == culprit.body and call.content_type == culprit.content_type
-            (alike if same else self._queue).append(call)
-        return alike

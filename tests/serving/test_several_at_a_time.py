@@ -386,8 +386,14 @@ async def test_a_killed_worker_s_requests_are_answered_by_the_next(
     assert await calls == echoed(16)
 
 
+@pytest.mark.parametrize("leave", [False, True], ids=["wait", "leave"])
 async def test_others_are_answered_while_those_of_a_lost_worker_are_asked_again_alone(
-    start_gateway: StartGateway, connect: Connect, saved: SavedModels, log: Log, tmp_path: Path
+    start_gateway: StartGateway,
+    connect: Connect,
+    saved: SavedModels,
+    log: Log,
+    tmp_path: Path,
+    leave: bool,
 ) -> None:
     # Without sharing there are no spare workers.
     model = save_waiting(saved, "some", wait=WAIT)
@@ -405,8 +411,23 @@ async def test_others_are_answered_while_those_of_a_lost_worker_are_asked_again_
     psutil.Process(lost).kill()
     await log.wait_for("worker_replaced", old_pid=lost)
     assert await ask(client, echoes(4)) == echoed(4)
+    if leave:
+        calls.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calls
     gate.touch()
-    assert await calls == echoed(16)
+    if not leave:
+        assert await calls == echoed(16)
+
+    async def both_are_asked_again() -> bool:
+        return len({(await state(client)).pid for _ in range(4)}) == 2
+
+    await eventually(both_are_asked_again, "none is kept any more")
+    # Nothing of it is left that would hold up a swap.
+    old = (await client.info())["metadata"]["version"]
+    await gateway.serve(save_waiting(saved, "new", wait=WAIT))
+    await log.wait_for("release_retired", 10, version=f"v{old}")
+    assert log.find("drain_timed_out") == []
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["thread", "coroutine"])
