@@ -9,7 +9,10 @@ import structlog
 from server.processes.answers import in_place_of, may_pass
 from server.processes.model_process import Deadline, ModelProcess
 from server.worker import frames
+from server.worker.codecs import FORMATS
 from server.worker.frames import Answer, Finding, Kind
+
+_LONGEST_REASON = 1000
 
 log = structlog.get_logger("server.processes.worker_process")
 
@@ -38,6 +41,10 @@ class User(Protocol):
 
     def batch_done(self, worker: "WorkerProcess", number: int, finding: Finding) -> None:
         """Note that it has answered all of a batch, and what it has found of its model."""
+
+    def merging_found(self, reason: str, formats: list[str]) -> None:
+        """Note what live requests have shown of merging: why, and the request formats of those that
+        share predictions."""
 
     def worker_lost(self, worker: "WorkerProcess") -> None:
         """Note that the worker is lost; called once, of one that was ready."""
@@ -110,6 +117,8 @@ class WorkerProcess(ModelProcess):
             number, *chunk = parts
             body = bytes(*chunk) if chunk else None
             self._user.take_chunk(self, frames.decode_number(number), body)
+        elif kind is Kind.MERGING:
+            self._tell_of_merging(*parts)
         elif kind is Kind.DONE:
             if self.state in (State.BUSY, State.RETIRING):
                 self._held -= 1
@@ -122,6 +131,13 @@ class WorkerProcess(ModelProcess):
                 raise ValueError("it is done with what it was not asked")
         else:
             super()._handle(kind, parts)
+
+    def _tell_of_merging(self, reason: memoryview, *formats: memoryview) -> None:
+        names = [str(name, "ascii") for name in formats]
+        if len(reason) > _LONGEST_REASON or not FORMATS.issuperset(names):
+            raise ValueError("it merges what there is not")
+        if self.state is not State.ENDED:
+            self._user.merging_found(str(reason, "utf-8"), names)
 
     def _tell(self, kind: Kind, number: int, *parts: bytes) -> None:
         assert self._transport is not None

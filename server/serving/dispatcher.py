@@ -15,7 +15,7 @@ from server.serving.queue import Queue
 from server.serving.retrials import Retrials
 from server.serving.traffic import AnswerCount, RecentRequests
 from server.settings import Settings
-from server.worker.frames import SLOTS_OF_WAITING, Answer, Finding, Outcome
+from server.worker.frames import SLOTS_OF_WAITING, TRIED_AT_A_TIME, Answer, Finding, Outcome
 from watcher.versions import ModelVersion
 
 
@@ -45,7 +45,7 @@ class Dispatcher:
         self._queue = Queue(settings.max_batch_rows)
         self._held = Held()
         self._ahead_from = math.inf
-        self._merging = False
+        self._most = 1
         self._dispatching = False
         self._closed: ServingError | None = None
         self.empty = asyncio.Event()
@@ -90,7 +90,7 @@ class Dispatcher:
 
     def add(self, worker: WorkerProcess, *, merging: bool) -> None:
         """Give work to a worker from now on."""
-        self._merging = merging and worker.slots == 1
+        self._most = self._settings.max_batch_rows if merging and worker.slots == 1 else 1
         self._free(worker)
 
     def worker_lost(self, worker: WorkerProcess) -> None:
@@ -230,7 +230,7 @@ class Dispatcher:
         self._held.take(worker, number)
         left = self._held.of(worker)
         if worker.slots == 1:
-            self._merging = finding is Finding.MERGES
+            self._most = self._most_after(finding)
             if finding is Finding.WAITS:
                 worker.slots = SLOTS_OF_WAITING
                 self._keeper.worker_waits()
@@ -244,6 +244,16 @@ class Dispatcher:
             self._schedule()
         else:
             self._free(worker)
+
+    def merging_found(self, reason: str, formats: list[str]) -> None:
+        """See `Keeper`."""
+        self._keeper.merging_found(reason, formats)
+
+    def _most_after(self, finding: Finding) -> int:
+        """How many calls a worker may get at a time that has found this."""
+        if finding is Finding.MERGES:
+            return self._settings.max_batch_rows
+        return TRIED_AT_A_TIME if finding is Finding.TRIES else 1
 
     def _awaited(self, worker: WorkerProcess, number: int) -> Batch | None:
         """The batch that a worker answers; None where those who asked have been told otherwise."""
@@ -266,13 +276,13 @@ class Dispatcher:
             self._dispatch_alone()
         idle, shared = self._held.idle, self._queue.shared
         while shared and idle:
-            merges = self._merging and idle[0].slots == 1
-            share = math.ceil(len(shared) / len(idle)) if merges else 1
+            most = self._most if idle[0].slots == 1 else 1
+            share = min(math.ceil(len(shared) / len(idle)), most)
             if calls := self._queue.take(share):
                 self._send(idle.popleft(), calls)
         # What is to be alone comes before.
         ahead = len(shared) >= self._ahead_from and not self._queue.alone
-        if ahead and (calls := self._queue.take(len(shared))):
+        if ahead and (calls := self._queue.take(min(len(shared), self._most))):
             (worker,) = self._held.batches
             self._send(worker, calls)
 
@@ -321,7 +331,7 @@ class Dispatcher:
         # it need not wait, then, until this loop has handed out its answers. With several, another
         # one may be free sooner; and a stream may last, so that nobody could take it in time.
         only = len(self._held.of(worker)) == 1
-        lone = self._settings.workers == 1 and self._merging and only and not batch.streams
+        lone = self._settings.workers == 1 and self._most > 1 and only and not batch.streams
         self._ahead_from = batch.size if lone else math.inf
 
     def _retire(self, worker: WorkerProcess) -> None:

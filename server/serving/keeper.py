@@ -23,6 +23,10 @@ class Keeper(Protocol):
     def worker_waits(self) -> None:
         """Note that a worker has found its model to wait most of the time."""
 
+    def merging_found(self, reason: str, formats: list[str]) -> None:
+        """Note what live requests have shown of merging: why, and the request formats of those that
+        share predictions."""
+
     def spare_lost(self) -> None:
         """Note that a spare worker is lost."""
 

@@ -194,6 +194,12 @@ class Loader:
         reason = "the model waited most of the time over live requests"
         self.ready = replace(self.ready, slots=SLOTS_OF_WAITING, slots_reason=reason, waits=True)
 
+    def note_merging(self, reason: str, formats: list[str]) -> None:
+        """Note what a worker has found of merging, over live requests."""
+        assert self.ready is not None
+        merged = tuple(sorted({*formats, *(self.ready.merged_formats if formats else ())}))
+        self.ready = replace(self.ready, merged_formats=merged, merging_reason=reason)
+
     @property
     def _slots(self) -> int:
         assert self.ready is not None

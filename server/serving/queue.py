@@ -4,10 +4,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from server.serving.calls import Call
+from server.worker.codecs import LARGEST_MERGED_BODY
 
-# A request this large is never merged, and takes a worker long enough that what comes after it
-# should wait for another one.
-_LARGE_BODY = 64 * 1024
 _BATCH_BYTES = 1024 * 1024
 
 
@@ -51,7 +49,8 @@ class Queue:
         while self.shared and len(calls) < most:
             call = self.shared[0]
             size += len(call.body)
-            single = call.streams or len(call.body) > _LARGE_BODY
+            # What comes after one that takes a worker long should wait for another worker.
+            single = call.streams or len(call.body) > LARGEST_MERGED_BODY
             if calls and (single or size > _BATCH_BYTES):
                 break
             self.shared.popleft()

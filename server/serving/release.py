@@ -269,6 +269,10 @@ class Release:
         """Have other workers be given several requests at a time from the start."""
         self._loader.note_waits()
 
+    def merging_found(self, reason: str, formats: list[str]) -> None:
+        """Have `/info` say it, and other workers be given what may be merged from the start."""
+        self._loader.note_merging(reason, formats)
+
     def spare_lost(self) -> None:
         """Count it."""
         self.workers_lost += 1

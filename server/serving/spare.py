@@ -141,6 +141,9 @@ class Spare:
         self._asked = None
         self._settle()
 
+    def merging_found(self, reason: str, formats: list[str]) -> None:
+        """What it merges is of no matter: it gets each request by itself."""
+
     def worker_lost(self, worker: WorkerProcess) -> None:
         """Note that it is lost."""
         self._gone.set()

@@ -6,6 +6,13 @@ so no client can spell them.
 
 from collections.abc import Mapping
 
+FORMATS = frozenset({"dataframe_split", "dataframe_records", "instances", "inputs"})
+"""The keys of which one holds the rows in a request of MLflow's."""
+
+LARGEST_MERGED_BODY = 256 * 1024
+"""In bytes. Larger ones take long to parse and predict by themselves, and would hold up their
+neighbours."""
+
 OPENAI_CHAT = b"\nopenai.chat"
 """The body of a request to OpenAI's `/v1/chat/completions`."""
 

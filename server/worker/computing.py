@@ -74,3 +74,14 @@ def computed_seconds(pid: int) -> float | None:
         return sum(spent(pid)) / 1e9
     except OSError:
         return None
+
+
+def unhurried() -> float:
+    """Seconds on a clock of the calling thread's own that stands still while it waits for a core;
+    where this kernel does not tell, on one that goes on."""
+    now = time.monotonic()
+    try:
+        _, waited = schedstat("/proc/thread-self")
+    except OSError:
+        return now
+    return now - waited / 1e9

@@ -32,6 +32,10 @@ STREAM_WINDOW = 64 * 1024
 """Bytes of a stream that its client has not taken: a worker sends no chunk where there are as many
 or more."""
 
+TRIED_AT_A_TIME = 8
+"""How many requests a worker may get at a time that has not yet seen whether they may share a
+prediction, and tries it."""
+
 CHUNK_OVERHEAD = 64
 """What a chunk of a stream counts for beside its bytes: there may be many small ones."""
 
@@ -52,12 +56,14 @@ class Kind(enum.IntEnum):
     CHUNK = 8  # worker: the number; a chunk of the batch's stream, or none: it has begun
     ANSWERS = 5  # worker: the number; heads of some answers, in any order, as one part; the bodies
     DONE = 6  # worker: the number; see `Finding`
+    MERGING = 12  # worker: why requests share predictions or don't; the formats of those that do
 
 
 class Finding(bytes, enum.Enum):
     """What a worker says of itself when every request of a batch has been answered."""
 
     MERGES = b""  # it may get merged batches
+    TRIES = b"tries"  # it may get some requests at a time: they are tried
     ALONE = b"alone"  # it is to get each request by itself
     WAITS = b"waits"  # likewise, and several at a time: its model waits most of the time
 

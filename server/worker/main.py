@@ -153,7 +153,7 @@ def _load(gateway: Channel, spec: WorkerSpec, temporary: Path) -> _Loaded:
         "replay_skipped": rehearsed.replay_skipped,
     }
     judge = rehearsed.concurrency.judge
-    predictor = Predictor(protocol, rehearsed.proof.keys, spec.max_batch_rows, judge)
+    predictor = Predictor(protocol, rehearsed.proof.keys, rehearsed.proof.sizes, judge)
     return _Loaded(
         predictor,
         protocol,

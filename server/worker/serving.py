@@ -26,6 +26,7 @@ from .frames import (
     decode_number,
 )
 from .merging.batching import Predictor
+from .merging.proof import LIVE, NO_MORE
 
 # A status of MLflow's (CANCELLED in mlflow/exceptions.py), which nobody gets to see.
 _CLIENT_GONE = 499
@@ -60,6 +61,7 @@ class Serving:
         self._waiting: SimpleQueue[_Job | None] = SimpleQueue()
         self._open: dict[int, _Job] = {}
         self._threads = 1
+        self._told = predictor.formats
 
     def run(self) -> None:
         """Serve until the gateway closes its end.
@@ -139,6 +141,7 @@ class Serving:
     def _finish(self, number: bytes, job: "_Job | None") -> None:
         if job is not None:
             del self._open[decode_number(number)]
+        self._tell_of_merging()
         self._gateway.send(Kind.DONE, number, self._conclude())
 
     def _answer_in_context(
@@ -154,7 +157,16 @@ class Serving:
         if self._slots == 1 and self._predictor.judge():
             self._slots = SLOTS_OF_WAITING
             return Finding.WAITS
-        return Finding.MERGES if self._predictor.merges else Finding.ALONE
+        if self._predictor.merges:
+            return Finding.MERGES
+        return Finding.TRIES if self._predictor.tries else Finding.ALONE
+
+    def _tell_of_merging(self) -> None:
+        """Say what live requests have shown, where that is not what the rehearsal did."""
+        if (formats := self._predictor.formats) is not self._told:
+            self._told = formats
+            reason = LIVE if formats else NO_MORE
+            self._gateway.send(Kind.MERGING, reason.encode(), *map(str.encode, sorted(formats)))
 
 
 @contextlib.contextmanager

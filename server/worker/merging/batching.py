@@ -1,9 +1,11 @@
 """Answering a batch: merge what may be merged, predict, cut the answer up again."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from .. import logs
 from ..blocking import Judge, Measurement
@@ -12,20 +14,20 @@ from ..frames import Answer, Outcome
 from ..protocol import (
     EncodingError,
     InvalidInput,
+    MergeKey,
     ModelError,
     Protocol,
     Request,
     error_body,
 )
 from .merge_keys import MergeKeys
-from .together import Answered, Differs, by_merge_key, compare, predict_together
+from .sizes import BatchSizes
+from .together import Answered, predict_together
+from .trials import Trials
 
 # Merging is given up for good after this many merged predictions that failed although each
 # request alone was answered.
 _TROUBLE_LIMIT = 3
-
-# Few, so that a key is proved within one large batch, and the rest of that is merged.
-_TRIAL_ROWS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,30 +39,55 @@ class _Member:
     request: Request
 
 
+class _Group(NamedTuple):
+    """Requests of a batch that go together.
+
+    Attributes:
+        base: The merge key that they are merged, or tried, as; None where each is alone for good.
+        merges: Whether they share a prediction.
+        members: The requests.
+    """
+
+    base: MergeKey | None
+    merges: bool
+    members: list[_Member]
+
+
 class Predictor:
     """Answers batches with one loaded model.
 
     Args:
         protocol: Reads, predicts and writes.
         keys: Which requests may share a prediction.
-        max_rows: Most rows in a merged prediction.
+        sizes: How many of them do so best.
         judge: Sees the predictions until it is known whether the model waits; None where that does
             not matter.
     """
 
     def __init__(
-        self, protocol: Protocol, keys: MergeKeys, max_rows: int, judge: Judge | None = None
+        self, protocol: Protocol, keys: MergeKeys, sizes: BatchSizes, judge: Judge | None = None
     ) -> None:
         self._judge = judge
         self._protocol = protocol
         self._keys = keys
-        self._max_rows = max_rows
+        self._sizes = sizes
+        self._trials = Trials(protocol, keys, sizes)
         self._trouble = 0
 
     @property
     def merges(self) -> bool:
-        """Whether requests may still share a prediction."""
+        """Whether requests may share a prediction."""
         return self._keys.any_merges
+
+    @property
+    def tries(self) -> bool:
+        """Whether it is being seen if they may."""
+        return self._most_on_trial() > 0
+
+    @property
+    def formats(self) -> frozenset[str]:
+        """The request formats of those that may."""
+        return self._keys.formats
 
     def judge(self) -> bool:
         """Return whether the model has just been found to wait most of the time; no requests share
@@ -107,27 +134,56 @@ class Predictor:
                 members.append(_Member(index, name, request))
         return members, refused
 
-    def _groups(self, members: list[_Member]) -> Iterator[list[_Member]]:
-        """Yield what may be predicted together, in the order in which the first of each came.
+    def _groups(self, members: list[_Member]) -> list["_Group"]:
+        """Put together what may be predicted together, or be tried so, in the order in which the
+        first of each came.
 
         Requests of several rows are batches already, and stay alone: a model that drops rows of
         one and doubles rows of the other would give the right number of rows to the wrong ones.
         """
-        groups: dict[object, list[_Member]] = {}
+        by_key: dict[object, list[_Member]] = {}
         for member in members:
             request = member.request
             alone = request.merge_key is None or request.rows != 1
-            groups.setdefault(object() if alone else request.merge_key, []).append(member)
-        yield from groups.values()
+            by_key.setdefault(object() if alone else request.merge_key, []).append(member)
+        groups: dict[object, _Group] = {}
+        for key, some in by_key.items():
+            if isinstance(key, MergeKey):
+                standing = self._keys.standing(key)
+                base, merges = standing.base or key, standing.merges
+                group = groups.setdefault((base, merges), _Group(base, merges, []))
+                group.members.extend(some)
+            else:
+                groups[key] = _Group(None, False, some)
+        return [*groups.values()]
 
-    def _answer_group(self, group: list[_Member]) -> Iterator[list[Answer]]:
-        key = group[0].request.merge_key
-        while len(group) > 1 and self._keys.on_trial(key):
-            yield from self._try(group[:_TRIAL_ROWS])
-            group = group[_TRIAL_ROWS:]
-        most = self._max_rows if self._keys.merges(key) else 1
-        for start in range(0, len(group), most):
-            yield self._predict_group(group[start : start + most])
+    def _answer_group(self, group: "_Group") -> Iterator[list[Answer]]:
+        base, merges, members = group
+        if base is not None and merges:
+            shares = self._sizes.shares(len(members))
+            for share in range(shares):
+                start, end = (len(members) * place // shares for place in (share, share + 1))
+                yield self._predict_group(base, members[start:end])
+            return
+        most = self._most_on_trial() if base is not None else 0
+        tried = [one for one in members if most and self._is_on_trial(one)][:most]
+        if tried:
+            yield from self._try(tried)
+            # What came of it may let others be merged now.
+            places = {one.index for one in tried}
+            for other in self._groups([one for one in members if one.index not in places]):
+                yield from self._answer_group(other)
+            return
+        for member in members:
+            yield [self._predict_alone(member)]
+
+    def _most_on_trial(self) -> int:
+        # Whether the model waits, in which case nobody shares anything, is told by requests alone.
+        return self._trials.most() if self._judge is None else 0
+
+    def _is_on_trial(self, member: _Member) -> bool:
+        key = member.request.merge_key
+        return key is not None and self._keys.on_trial(key)
 
     def _try(self, group: list[_Member]) -> Iterator[list[Answer]]:
         """Answer requests on trial, then see whether together they would have got the same.
@@ -140,24 +196,18 @@ class Predictor:
             yield [answer]
             if answer.outcome is Outcome.OK:
                 answered.append(Answered(member.request, answer.body))
-        key = group[0].request.merge_key
-        # Backwards as well: a model that sorts might get them sorted.
-        some = by_merge_key(answered).get(key, [])[: self._max_rows // 2]
-        if len(some) < 2:
-            return
-        try:
-            self._keys.agree(key, compare(self._protocol, [*some, *reversed(some)]), len(some))
-        except Differs as difference:
-            self._keys.bar(key)
-            logs.log.debug("merging barred: %s", difference)
+        if answered:
+            self._trials.hold(answered)
 
-    def _predict_group(self, group: list[_Member]) -> list[Answer]:
+    def _predict_group(self, base: MergeKey, group: list[_Member]) -> list[Answer]:
         if len(group) == 1:
             return [self._predict_alone(group[0])]
         requests = [member.request for member in group]
         try:
+            started = time.perf_counter()
             kind, bodies = predict_together(self._protocol, requests)
-            if self._keys.fits(requests[0].merge_key, kind):
+            self._sizes.note(len(group), time.perf_counter() - started)
+            if self._keys.fits(base, kind):
                 return [
                     Answer(member.index, 200, Outcome.OK, body)
                     for member, body in zip(group, bodies, strict=True)
@@ -175,9 +225,13 @@ class Predictor:
         return self._answer_alone(member, self._predict)
 
     def _predict(self, request: Request) -> bytes:
+        started = time.perf_counter()
         with self._judge.measuring() if self._judge is not None else nullcontext():
             predictions = self._protocol.predict(request)
-        return self._protocol.encode(request, predictions)
+        body = self._protocol.encode(request, predictions)
+        if request.rows == 1:
+            self._sizes.note(1, time.perf_counter() - started)
+        return body
 
     def _stream(self, outlet: Outlet, request: Request) -> bytes:
         judge, measured = self._judge, Measurement()

@@ -16,12 +16,22 @@ def in_each_form(protocol: Protocol, rows: Sequence[Row]) -> Iterator[list[Reque
     the row, and where its merge key isn't that of most: a value may be of another JSON type than
     the others in its column.
     """
+    for requests in in_any_form(protocol, rows):
+        if any(requests):
+            yield alike(requests)
+
+
+def alike(requests: Sequence[Request | None]) -> list[Request | None]:
+    """Return requests, those in the midst left out whose merge key isn't that of most."""
+    keys = Counter(request.merge_key for request in requests if request)
+    common = next((key for key, _ in keys.most_common(1)), None)
+    return [r if r and r.merge_key == common else None for r in requests]
+
+
+def in_any_form(protocol: Protocol, rows: Sequence[Row]) -> Iterator[list[Request | None]]:
+    """Yield the same, those with other merge keys among them."""
     for documents in zip(*map(_documents, rows), strict=False):
-        requests = [_parse(protocol, document) for document in documents]
-        keys = Counter(request.merge_key for request in requests if request)
-        if keys:
-            (key, _), *_ = keys.most_common(1)
-            yield [r if r and r.merge_key == key else None for r in requests]
+        yield [_parse(protocol, document) for document in documents]
 
 
 def _documents(row: Row) -> list[dict[str, Any]]:

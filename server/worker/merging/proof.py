@@ -4,24 +4,30 @@ import contextlib
 import itertools
 import random
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
+from ..computing import unhurried
 from ..protocol import (
     AnswerKind,
     EncodingError,
     InvalidInput,
+    MergeKey,
     ModelError,
     Protocol,
     Request,
 )
-from .forms import in_each_form
+from .forms import alike, in_any_form
 from .merge_keys import MergeKeys
+from .sizes import BatchSizes
 from .together import Answered, Differs, compare, widest
-from .variations import Row, vary
+from .variations import Row, leave_out, vary
 
-# What the proof may cost altogether; a slow model gets fewer rows, a very slow one no proof.
+# What the proof may cost altogether, without what it waits for a core; a slow model gets fewer
+# rows, a very slow one no proof. What a busy machine leaves no time for, live requests show.
 _SECONDS = 2.0
+_SECONDS_IN_ALL = 8.0
 _ROWS = 16
 _FEWEST_ROWS = 3
 # Fewer than these of what a client happened to send are left to trials.
@@ -33,6 +39,9 @@ _ORDERS = 5
 _MOST_TOGETHER = 64
 
 _SAFE = "rows predicted together gave what each gave alone: merging is safe"
+LIVE = "rows of live requests predicted together gave what each gave alone: merging is safe"
+NO_MORE = "live requests together did not give what each gives alone"
+UNTRIED = "live requests will tell"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +50,27 @@ class Proof:
 
     Attributes:
         keys: Which requests may share predictions.
-        formats: The request formats of those that were tried.
+        sizes: How many of them do so best.
         reason: Why those, in words for `/info`.
     """
 
     keys: MergeKeys
-    formats: frozenset[str]
+    sizes: BatchSizes
     reason: str
 
     @classmethod
-    def nothing(cls, reason: str) -> "Proof":
-        """No requests may share predictions."""
-        return cls(MergeKeys(), frozenset(), reason)
+    def nothing(cls, most_rows: int, reason: str, *, tries: bool = False) -> "Proof":
+        """No requests may share predictions, unless live ones show it.
+
+        Args:
+            tries: Whether they may be tried.
+        """
+        return cls(MergeKeys(tries=tries), BatchSizes(most_rows), reason)
+
+    @property
+    def formats(self) -> frozenset[str]:
+        """The request formats of those that may."""
+        return self.keys.formats
 
 
 class _Undecided(Exception):
@@ -63,8 +81,32 @@ class _TooSlow(Exception):
     """There is no time left for this form, nor for those after it."""
 
 
+class _Budget:
+    """The time that is left."""
+
+    def __init__(self) -> None:
+        self._until = unhurried() + _SECONDS
+        self._until_in_all = time.monotonic() + _SECONDS_IN_ALL
+
+    @property
+    def left(self) -> float:
+        """Seconds of predicting, the time aside that is spent waiting for a core."""
+        return self._until - unhurried()
+
+    def require(self, seconds: float = 0.0) -> None:
+        """Go on if there are so many.
+
+        Raises:
+            _TooSlow: there are not.
+        """
+        if time.monotonic() >= self._until_in_all:
+            raise _TooSlow(f"the machine was too busy to try it: {UNTRIED}")
+        if seconds > self.left:
+            raise _TooSlow("a prediction takes too long to try merging")
+
+
 @dataclass(frozen=True, slots=True)
-class _Proved:
+class _Form:
     """A form that is proved: what was answered to which of the rows, and the kind of answer."""
 
     members: dict[int, Answered]
@@ -74,141 +116,208 @@ class _Proved:
 def prove(
     protocol: Protocol,
     rows: Sequence[Row],
-    recorded: Mapping[Hashable, Sequence[Answered]],
+    nullable: Collection[str],
+    recorded: Mapping[MergeKey, Sequence[Answered]],
     most_rows: int,
 ) -> Proof:
     """Predict rows alone and together, in several orders and numbers, and compare.
 
-    It takes some two seconds at most.
+    It takes some two seconds at most, and longer where it must wait for a core.
 
     Args:
         protocol: The model.
-        rows: At least one row that the model takes.
+        rows: Rows that the model takes.
+        nullable: In which columns of these a value may be missing.
         recorded: Real requests of one row each, and what the model answered, by merge key.
         most_rows: Most rows in one prediction, at least 2.
     """
-    deadline = time.monotonic() + _SECONDS
-    proved: list[_Proved] = []
-    keys = MergeKeys()
-    formats: set[str] = set()
-    reason = "no request format of this model can be merged"
-    try:
-        for requests in in_each_form(protocol, vary(rows, _ROWS)):
-            first = next(filter(None, requests))
-            if keys.merges(first.merge_key):
+    return _Prover(protocol, most_rows).prove(rows, nullable, recorded)
+
+
+class _Prover:
+    def __init__(self, protocol: Protocol, most_rows: int) -> None:
+        self._protocol = protocol
+        self._most_rows = most_rows
+        self._budget = _Budget()
+        self._keys = MergeKeys(tries=True)
+        self._sizes = BatchSizes(most_rows)
+        self._forms: list[_Form] = []
+        self._forms_with_nulls: list[_Form] = []
+
+    def prove(
+        self,
+        rows: Sequence[Row],
+        nullable: Collection[str],
+        recorded: Mapping[MergeKey, Sequence[Answered]],
+    ) -> Proof:
+        reason = f"no example, and none can be made from the signature: {UNTRIED}"
+        try:
+            if rows:
+                reason = self._prove_forms(vary(rows, _ROWS), nullable)
+            self._prove_recorded(recorded)
+        except _TooSlow as error:
+            reason = str(error)
+        except Differs as difference:
+            # What looks across rows in one format does so in all.
+            self._keys.bar_all()
+            reason = str(difference)
+        if self._keys.any_merges:
+            reason = _SAFE
+        return Proof(self._keys, self._sizes, reason)
+
+    def _prove_forms(self, rows: Sequence[Row], nullable: Collection[str]) -> str:
+        """Try rows like the model's example in each form; return why none is proved, if so."""
+        reason = f"no request format of this model can be merged as its example is: {UNTRIED}"
+        with_nulls = leave_out(rows, nullable)
+        for requests, lacking in zip_longest(
+            in_any_form(self._protocol, rows), in_any_form(self._protocol, with_nulls)
+        ):
+            common = alike(requests or [])
+            key = next((request.merge_key for request in common if request), None)
+            if key is None or self._keys.merges(key):
                 continue
             try:
-                form = _prove_form(protocol, requests, proved, most_rows, deadline)
+                form = self._prove_form(common, self._forms)
             except _Undecided as undecided:
                 reason = str(undecided)
                 continue
-            proved.append(form)
-            keys.prove(first.merge_key, form.kind)
-            formats.add(first.format)
-    except _TooSlow:
-        reason = "a prediction takes too long to try merging"
-    except Differs as difference:
-        # What looks across rows in one format does so in all.
-        return Proof.nothing(str(difference))
-    if not proved:
-        return Proof.nothing(reason)
-    with contextlib.suppress(_TooSlow):
-        _prove_recorded(protocol, recorded, keys, most_rows, deadline)
-    return Proof(keys, frozenset(formats), _SAFE)
+            members = _with_requests(form.members, common)
+            self._keys.prove(key, form.kind, members)
+            self._prove_nulls(lacking or [], members)
+        return reason
 
+    def _prove_form(self, requests: Sequence[Request | None], known: list[_Form]) -> _Form:
+        self._budget.require()
+        for other in known:
+            if self._same_inputs(other.members, requests):
+                # The model can't tell the two forms apart.
+                return other
+        members = self._answer_alone(requests, _FEWEST_ROWS)
+        some = [*members.values()]
+        form = _Form(members, self._compare_orders(some, some))
+        known.append(form)
+        return form
 
-def _prove_form(
-    protocol: Protocol,
-    requests: Sequence[Request | None],
-    proved: Sequence[_Proved],
-    most_rows: int,
-    deadline: float,
-) -> _Proved:
-    if time.monotonic() > deadline:
-        raise _TooSlow
-    for other in proved:
-        if _same_inputs(protocol, other.members, requests):
-            # The model can't tell the two forms apart.
-            return other
-    members = _answer_alone(protocol, requests, deadline)
-    return _Proved(members, _compare_orders(protocol, [*members.values()], most_rows, deadline))
+    def _prove_nulls(self, requests: Sequence[Request | None], whole: Sequence[Answered]) -> None:
+        """Try rows that lack values, beside those of a form that is proved."""
+        asked = [request and self._beside_proved(request) for request in requests]
+        if not any(asked):
+            return
+        for other in self._forms_with_nulls:
+            if self._same_inputs(other.members, asked):
+                self._keys.prove_beside(_with_requests(other.members, asked), other.kind)
+                return
+        with contextlib.suppress(_Undecided):
+            members = self._answer_alone(asked, 1)
+            kind = self._prove_beside([*members.values()], whole)
+            if kind is not None:
+                self._forms_with_nulls.append(_Form(members, kind))
 
+    def _beside_proved(self, request: Request) -> Request | None:
+        key = request.merge_key
+        return request if key is not None and self._keys.standing(key).untried else None
 
-def _prove_recorded(
-    protocol: Protocol,
-    recorded: Mapping[Hashable, Sequence[Answered]],
-    keys: MergeKeys,
-    most_rows: int,
-    deadline: float,
-) -> None:
-    """Prove, or bar, what clients send and no example is like."""
-    for key, members in recorded.items():
-        if keys.merges(key) or len(members) < _FEWEST_RECORDED:
-            continue
+    def _prove_recorded(self, recorded: Mapping[MergeKey, Sequence[Answered]]) -> None:
+        """Prove, or bar, what clients send and no example is like."""
+        for key, members in recorded.items():
+            if self._keys.standing(key).base is None and len(members) >= _FEWEST_RECORDED:
+                try:
+                    self._keys.prove(key, self._compare_orders(members, members), members)
+                except Differs:
+                    self._keys.bar(members)
+                    if not self._keys.any_tried:
+                        raise
+        beside: dict[MergeKey, list[Answered]] = {}
+        for key, members in recorded.items():
+            base, untried = self._keys.standing(key)
+            if base is not None and untried:
+                beside.setdefault(base, []).extend(members)
+        for members in beside.values():
+            self._prove_beside(members, self._keys.witnesses(members[0]))
+
+    def _prove_beside(
+        self, members: Sequence[Answered], whole: Sequence[Answered]
+    ) -> AnswerKind | None:
+        """Prove, or bar, what is like a proved key, beside some of that; return the kind of answer
+        that was right for both."""
         try:
-            keys.prove(key, _compare_orders(protocol, members, most_rows, deadline))
+            kind = self._compare_orders([*members, *whole], [*members, *whole])
         except Differs:
-            keys.bar(key)
+            self._keys.bar(members)
+            return None
+        self._keys.prove_beside(members, kind)
+        return kind
+
+    def _same_inputs(
+        self, members: Mapping[int, Answered], requests: Sequence[Request | None]
+    ) -> bool:
+        """Whether the model gets the same input for requests as for those that were answered, for
+        some of them alone and for all together."""
+        others = [member.request for member in members.values()]
+        same_rows = [request for place in members if (request := requests[place])]
+        if len(same_rows) < len(others):
+            return False
+        merge, same_input = self._protocol.merge, self._protocol.same_input
+        pairs = [
+            *itertools.islice(zip(same_rows, others, strict=True), _FEWEST_ROWS),
+            (merge(same_rows), merge(others)),
+        ]
+        try:
+            return all(itertools.starmap(same_input, pairs))
+        except Exception:
+            # Predicting will tell why it can't be converted.
+            return False
+
+    def _answer_alone(self, requests: Sequence[Request | None], fewest: int) -> dict[int, Answered]:
+        """Return the answers by the request's place, without those that the model would not answer:
+        it need not know a made-up value.
+
+        Raises:
+            _Undecided: they are too few.
+        """
+        allowed = self._budget.left * (1 - _SHARE_ALONE)
+        began = self._budget.left
+        answered: dict[int, Answered] = {}
+        tried = 0
+        for place, request in enumerate(requests):
+            if request is None or (len(answered) >= fewest and self._budget.left < allowed):
+                continue
+            tried += 1
+            started = time.perf_counter()
+            with contextlib.suppress(InvalidInput, ModelError, EncodingError):
+                body = self._protocol.encode(request, self._protocol.predict(request))
+                answered[place] = Answered(request, body)
+                self._sizes.note(1, time.perf_counter() - started)
+            ahead = max(fewest - len(answered), 0) + _ORDERS
+            self._budget.require((began - self._budget.left) / tried * ahead)
+        if len(answered) < fewest:
+            raise _Undecided(
+                f"the model answers too few variations of its example to tell: {UNTRIED}"
+            )
+        return answered
+
+    def _compare_orders(self, members: Sequence[Answered], known: Sequence[Answered]) -> AnswerKind:
+        kinds = set()
+        seconds_per_row = 0.0
+        for order in _orders(len(members)):
+            some = [members[place] for place in order[: self._most_rows]]
+            self._budget.require(seconds_per_row * len(some))
+            before, started = self._budget.left, time.perf_counter()
+            kinds.add(compare(self._protocol, some, known))
+            self._sizes.note(len(some), time.perf_counter() - started)
+            seconds_per_row = (before - self._budget.left) / len(some)
+        return widest(kinds)
 
 
-def _same_inputs(
-    protocol: Protocol, members: Mapping[int, Answered], requests: Sequence[Request | None]
-) -> bool:
-    """Whether the model gets the same input for requests as for those that were answered, for
-    some of them alone and for all together."""
-    others = [member.request for member in members.values()]
-    same_rows = [request for place in members if (request := requests[place])]
-    if len(same_rows) < len(others):
-        return False
-    pairs = [
-        *itertools.islice(zip(same_rows, others, strict=True), _FEWEST_ROWS),
-        (protocol.merge(same_rows), protocol.merge(others)),
+def _with_requests(
+    members: Mapping[int, Answered], requests: Sequence[Request | None]
+) -> list[Answered]:
+    """The same answers, to other requests in the same places."""
+    return [
+        Answered(request, answer)
+        for place, (_, answer) in members.items()
+        if (request := requests[place]) is not None
     ]
-    try:
-        return all(itertools.starmap(protocol.same_input, pairs))
-    except Exception:
-        # Predicting will tell why it can't be converted.
-        return False
-
-
-def _answer_alone(
-    protocol: Protocol, requests: Sequence[Request | None], deadline: float
-) -> dict[int, Answered]:
-    """Return the answers by the request's place, without those that the model would not answer:
-    it need not know a made-up value."""
-    started = now = time.monotonic()
-    until = started + (deadline - started) * _SHARE_ALONE
-    answered: dict[int, Answered] = {}
-    tried = 0
-    for place, request in enumerate(requests):
-        if request is None or (len(answered) >= _FEWEST_ROWS and now > until):
-            continue
-        tried += 1
-        with contextlib.suppress(InvalidInput, ModelError, EncodingError):
-            body = protocol.encode(request, protocol.predict(request))
-            answered[place] = Answered(request, body)
-        now = time.monotonic()
-        ahead = max(_FEWEST_ROWS - len(answered), 0) + _ORDERS
-        if now + (now - started) / tried * ahead > deadline:
-            raise _TooSlow
-    if len(answered) < _FEWEST_ROWS:
-        raise _Undecided("the model answers too few variations of its example to tell")
-    return answered
-
-
-def _compare_orders(
-    protocol: Protocol, members: Sequence[Answered], most_rows: int, deadline: float
-) -> AnswerKind:
-    kinds = set()
-    seconds_per_row = 0.0
-    for order in _orders(len(members)):
-        some = [members[place] for place in order[:most_rows]]
-        started = time.monotonic()
-        if started + seconds_per_row * len(some) > deadline:
-            raise _TooSlow
-        kinds.add(compare(protocol, some))
-        seconds_per_row = (time.monotonic() - started) / len(some)
-    return widest(kinds)
 
 
 def _orders(count: int) -> list[list[int]]:

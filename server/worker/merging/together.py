@@ -1,17 +1,12 @@
 """Predicting requests together, and whether each then gets what it gets alone."""
 
-import json
-import math
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
-from ..protocol import AnswerKind, Protocol, Request, kind_of_answer
-
-# Libraries add up in another order for other sizes of input.
-_RELATIVE = 1e-5
-_ABSOLUTE = 1e-8
+from ..protocol import AnswerKind, MergeKey, Protocol, Request, kind_of_answer
+from .closeness import same_bodies
 
 
 class Answered(NamedTuple):
@@ -19,6 +14,11 @@ class Answered(NamedTuple):
 
     request: Request
     answer: bytes
+
+    @property
+    def row(self) -> bytes:
+        """What tells its row from others."""
+        return orjson.dumps(self.request.table)
 
 
 class Differs(Exception):
@@ -28,7 +28,7 @@ class Differs(Exception):
 def predict_together(
     protocol: Protocol, requests: Sequence[Request]
 ) -> tuple[AnswerKind, list[bytes]]:
-    """Answer requests of one row each, and of one merge key, with one prediction.
+    """Answer requests of one row each, which may share a prediction, with one.
 
     Returns:
         What kind of answer the model gave, and the body of each request's.
@@ -42,8 +42,13 @@ def predict_together(
     return kind_of_answer(predictions), bodies
 
 
-def compare(protocol: Protocol, members: Sequence[Answered]) -> AnswerKind:
+def compare(
+    protocol: Protocol, members: Sequence[Answered], known: Sequence[Answered] = ()
+) -> AnswerKind:
     """Answer requests together, and compare with what each got alone.
+
+    Args:
+        known: Others like them, see `same_bodies`.
 
     Returns:
         What kind of answer the model gave.
@@ -53,9 +58,7 @@ def compare(protocol: Protocol, members: Sequence[Answered]) -> AnswerKind:
     """
     try:
         kind, bodies = predict_together(protocol, [member.request for member in members])
-        same = all(
-            same_body(member.answer, body) for member, body in zip(members, bodies, strict=True)
-        )
+        same = same_bodies([m.answer for m in members], bodies, [m.answer for m in known])
     except BaseException as error:
         name = type(error.__cause__ or error).__name__
         raise Differs(f"the model fails on rows together that it answers alone: {name}") from error
@@ -77,30 +80,11 @@ def widest(kinds: Collection[AnswerKind]) -> AnswerKind:
     raise Differs("rows predicted together get answers of several types")
 
 
-def by_merge_key(members: Iterable[Answered]) -> dict[object, list[Answered]]:
+def by_merge_key(members: Iterable[Answered]) -> dict[MergeKey, list[Answered]]:
     """Return the requests that may go together: of one row each, all different, by merge key."""
-    groups: dict[object, dict[bytes, Answered]] = {}
+    groups: dict[MergeKey, dict[bytes, Answered]] = {}
     for member in members:
         request = member.request
         if request.merge_key is not None and request.rows == 1:
-            rows = orjson.dumps(request.table)
-            groups.setdefault(request.merge_key, {})[rows] = member
+            groups.setdefault(request.merge_key, {})[member.row] = member
     return {key: [*different.values()] for key, different in groups.items()}
-
-
-def same_body(left: bytes, right: bytes) -> bool:
-    """Whether the bodies of two answers say the same, numbers within rounding."""
-    return left == right or _same(json.loads(left), json.loads(right))
-
-
-def _same(left: Any, right: Any) -> bool:
-    """Whether two answers are equal, numbers within rounding."""
-    if type(left) is not type(right):
-        return False
-    if isinstance(left, dict):
-        return left.keys() == right.keys() and all(_same(left[k], right[k]) for k in left)
-    if isinstance(left, list):
-        return len(left) == len(right) and all(map(_same, left, right))
-    if isinstance(left, float):
-        return math.isclose(left, right, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE)
-    return bool(left == right)

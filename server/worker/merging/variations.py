@@ -2,7 +2,8 @@
 
 import json
 import random
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from mlflow.pyfunc import PyFuncModel
@@ -16,6 +17,7 @@ _WORDS = ("good", "bad", "market", "team", "new", "vote", "data", "never", "wins
 _MAGNITUDES = (1, -1, 2, 0, 3, 10, -7, 100, 5, 25, -40, 1000, 12, 4, 60, 8)
 # Under which key requests have what is said, in OpenAI's API: chat, responses and completions.
 _MESSAGES = ("messages", "input", "prompt")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?=$|[T ]\d{2}:\d{2})", re.ASCII)
 # Which variation has empty texts: many a model takes these for missing, and fills them.
 _EMPTY = 5
 
@@ -120,11 +122,52 @@ def vary(rows: Sequence[Row], count: int) -> list[Row]:
     """Return `count` rows like the given ones, most of them with other values of the same JSON
     types: a model that looks at more than one row must get something to see."""
     chance = random.Random(0)  # noqa: S311  # the same rows at every load
+    rows = _filled(rows)
     varied = list(rows[:count])
     while len(varied) < count:
         number = len(varied)
         varied.append(_vary(rows[number % len(rows)], number, chance))
     return varied
+
+
+def nullable_columns(model: PyFuncModel, rows: Sequence[Row]) -> list[str]:
+    """Return in which columns of rows a value may be missing: the signature says so, or it is
+    missing in one of them."""
+    signature = model.metadata.signature
+    schema = signature.inputs if signature is not None else None
+    optional = set(schema.optional_input_names()) if schema and schema.has_input_names() else set()
+    records = [row for row in rows if isinstance(row, dict)]
+    missing = {name for row in records for name, value in row.items() if value is None}
+    return [name for name in (records[0] if records else ()) if name in optional | missing]
+
+
+def leave_out(rows: Sequence[Row], columns: Collection[str]) -> list[Row]:
+    """Return rows, each of them a given one without the values of some columns, each of which is
+    missing in one row at least; none where there are too few."""
+    names = [*columns]
+    records = [row for row in rows if isinstance(row, dict)]
+    if not names or len(records) < 2:
+        return []
+    count = min(len(records), max(len(names), 2))
+    lacking = [{*names[place % len(names) :: count]} for place in range(count)]
+    return [
+        {name: None if name in gone else value for name, value in row.items()}
+        for row, gone in zip(records, lacking, strict=False)
+    ]
+
+
+def _filled(rows: Sequence[Row]) -> list[Row]:
+    """Put values of other rows in the place of those that are missing."""
+    known: dict[str, Any] = {}
+    for row in rows:
+        if isinstance(row, dict):
+            known.update({name: value for name, value in row.items() if value is not None})
+    return [
+        {name: known.get(name) if value is None else value for name, value in row.items()}
+        if isinstance(row, dict)
+        else row
+        for row in rows
+    ]
 
 
 def _vary(value: Any, number: int, chance: random.Random) -> Any:
@@ -135,6 +178,9 @@ def _vary(value: Any, number: int, chance: random.Random) -> Any:
     if isinstance(value, bool):
         return chance.random() < 0.5
     if isinstance(value, str):
+        if (date := _DATE.match(value)) is not None:
+            year, month, day = (1990 + chance.randrange(40), *chance.sample(range(1, 13), 2))
+            return f"{year}-{month:02}-{day:02}{value[date.end() :]}"
         if number == _EMPTY:
             return ""
         words = value.split()[:20] + chance.sample(_WORDS, 3)

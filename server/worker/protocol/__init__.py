@@ -11,6 +11,7 @@ from typing import Any
 
 from mlflow.pyfunc import PyFuncModel
 
+from ..codecs import FORMATS
 from ..conversations import speaks
 from ..coroutines import is_async
 from . import openai
@@ -20,7 +21,7 @@ from .errors import EncodingError, InvalidInput, ModelError, error_body
 from .inputs import InputBuilder
 from .kinds import AnswerKind, kind_of_answer
 from .merging import merge, split
-from .parsing import FORMATS, Request, parse
+from .parsing import MergeKey, Request, parse
 from .predicting import Predictor
 from .signature import InputSignature
 
@@ -29,6 +30,7 @@ __all__ = [
     "AnswerKind",
     "EncodingError",
     "InvalidInput",
+    "MergeKey",
     "ModelError",
     "Protocol",
     "Request",

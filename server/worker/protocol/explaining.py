@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from mlflow.types import DataType
 
+from ..codecs import FORMATS
 from .errors import presentable
-from .parsing import FORMATS, GUESSED_DATES, SPLIT, Request, json_type
+from .parsing import GUESSED_DATES, SPLIT, Request, json_type
 from .signature import Column, InputSignature
 from .values import BESIDE_NULLS, binary, dates, is_null, own_array
 

@@ -13,12 +13,13 @@ from mlflow.pyfunc.scoring_server import infer_and_parse_data
 from mlflow.types import DataType
 from mlflow.types.schema import TensorSpec
 
+from ..codecs import FORMATS
 from .columns import ColumnBuilder
 from .costs import only, shape_of, shape_of_layout, shape_of_split
 from .dataframes import FrameBuilder
 from .errors import InvalidInput, describe
 from .openai import CODECS
-from .parsing import FORMATS, GUESSED_DATES, INPUTS, INSTANCES, SPLIT, Request
+from .parsing import GUESSED_DATES, INPUTS, INSTANCES, SPLIT, Request
 from .signature import InputSignature
 
 # The numpy kinds of booleans, integers and floats.

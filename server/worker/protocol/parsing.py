@@ -6,23 +6,19 @@ from typing import Any, NamedTuple
 import orjson
 from mlflow.pyfunc.utils.serving_data_parser import SUPPORTED_LLM_FORMATS
 
+from ..codecs import FORMATS, LARGEST_MERGED_BODY
 from .bodies import CSV, JSON, media_type, read_csv, read_json, read_parquet
 from .errors import InvalidInput
 from .signature import InputSignature
-from .tables import SCALARS, Layout, kinds_of, layout_of
+from .tables import SCALARS, Kind, Layout, kind_of_block, kinds_of, layout_of
 
 SPLIT = "dataframe_split"
 RECORDS = "dataframe_records"
 INSTANCES = "instances"
 INPUTS = "inputs"
 
-FORMATS = frozenset({SPLIT, RECORDS, INSTANCES, INPUTS})
-
 # In these MLflow takes dates in whichever way pandas can read them.
 GUESSED_DATES = frozenset({SPLIT, RECORDS})
-
-# Larger ones take long to parse and predict by themselves, and would hold up their neighbours.
-_LARGEST_MERGED_BODY = 64 * 1024
 
 _NUMBERS = frozenset({int, float})
 
@@ -30,6 +26,20 @@ _EXPECTED = (
     f"body must be a JSON object with exactly one of '{SPLIT}', '{RECORDS}', '{INSTANCES}' "
     f"and '{INPUTS}'"
 )
+
+
+class MergeKey(NamedTuple):
+    """What requests that are merged have in common.
+
+    Attributes:
+        format: Of the requests.
+        outline: Layout and params.
+        kinds: What stands in each column, or in the whole of an array.
+    """
+
+    format: str
+    outline: Hashable
+    kinds: tuple[Kind, ...]
 
 
 class Request(NamedTuple):
@@ -41,7 +51,8 @@ class Request(NamedTuple):
             parameters; a `DataFrame` for CSV and Parquet.
         params: Parameters for the model, as they came.
         rows: The number of rows, `None` if the payload isn't made of rows.
-        merge_key: Requests with equal keys may be merged; `None` never.
+        merge_key: Requests with equal keys may be merged; `None` never. Those that differ in some
+            kinds only may be, too, if the model answers them as it does alone.
         layout: How the table in the payload is laid out, if it is one that orjson read.
         size: The length of the body, in bytes.
         stream: Whether it asks for its answer in chunks.
@@ -52,7 +63,7 @@ class Request(NamedTuple):
     payload: Any
     params: dict[str, Any] | None
     rows: int | None
-    merge_key: Hashable | None
+    merge_key: MergeKey | None
     layout: Layout | None = None
     size: int = 0
     stream: bool = False
@@ -97,9 +108,9 @@ def _parse_json(body: bytes, signature: InputSignature) -> Request:
         payload = _with_text_for_names(payload, signature)
         layout = _layout(format_, payload) if plain else None
     merge_key = None
-    small = len(body) <= _LARGEST_MERGED_BODY
-    if layout is not None and signature.stackable and small and not stream:
-        merge_key = _merge_key(format_, payload, layout, params)
+    small = len(body) <= LARGEST_MERGED_BODY
+    if layout is not None and small and not stream:
+        merge_key = _merge_key(format_, payload, layout, params, signature)
     rows = _rows(format_, payload)
     return Request(format_, payload, params, rows, merge_key, layout, len(body), stream)
 
@@ -186,16 +197,31 @@ def _rows(format_: str, payload: Any) -> int | None:
     return None
 
 
-def _merge_key(format_: str, payload: Any, layout: Layout, params: Any) -> Hashable | None:
-    kinds = kinds_of(payload["data"] if format_ == SPLIT else payload, layout.orient)
+def _merge_key(
+    format_: str, payload: Any, layout: Layout, params: Any, signature: InputSignature
+) -> MergeKey | None:
+    # A list of objects under `inputs` is converted object by object.
+    by_row = format_ in (SPLIT, RECORDS) or (format_ == INPUTS and layout.orient == "records")
+    if not signature.stacks(cells=by_row):
+        return None
+    table = payload["data"] if format_ == SPLIT else payload
+    kinds: tuple[Kind, ...] | None
+    if layout.orient == "rows" and format_ != SPLIT and not signature.columns:
+        block = kind_of_block(table)
+        kinds = None if block is None else (block,)
+    else:
+        cells = signature.from_type_hint or (by_row and not signature.has_tensors)
+        kinds = kinds_of(table, layout.orient, cells=cells)
+        if kinds is not None and signature.columns:
+            kinds = signature.kinds_in(kinds, layout, table)
     if kinds is None:
         return None
     counted = format_ == SPLIT and payload.get("index") is not None
     if params is None:
-        return format_, layout, kinds, counted
+        return MergeKey(format_, (layout, counted), kinds)
     try:
         # As JSON text, 1, 1.0 and true differ.
-        return format_, layout, kinds, counted, orjson.dumps(params)
+        return MergeKey(format_, (layout, counted, orjson.dumps(params)), kinds)
     except orjson.JSONEncodeError:
         return None
 

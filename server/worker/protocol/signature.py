@@ -1,5 +1,7 @@
 """What a model's signature says about its input, looked up once."""
 
+import itertools
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,8 +12,14 @@ from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import TensorSpec
 
 from .costs import Budget
+from .tables import Kind, LargeInteger, Layout, columns_of
 
 _NUMBERS = frozenset({int, float})
+
+# Those of ISO 8601 that each can be read by itself.
+_ISO_DATE = re.compile(
+    r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d{1,9})?)?(Z|[+-]\d{2}(:?\d{2})?)?)?", re.ASCII
+)
 
 
 class Column(NamedTuple):
@@ -42,8 +50,11 @@ class InputSignature:
             JSON under `inputs` on as it is, and validates it inside `predict`.
         scalar_columns: Each column, if they are named and hold scalars, in the order that rows
             without names have them in.
-        stackable: Rows are converted one by one, so that those of several requests may be
-            stacked without changing what the model gets for each.
+        stackable: Rows are converted one by one in every format, so that those of several
+            requests may be stacked without changing what the model gets for each.
+        has_tensors: It declares tensors.
+        converting: The columns that get the same from values of several JSON types, or whose values
+            must be looked at to tell whether each is converted by itself.
         budget: How large a frame a request may become.
     """
 
@@ -54,6 +65,8 @@ class InputSignature:
     from_type_hint: bool
     scalar_columns: dict[str, Column] | None
     stackable: bool
+    has_tensors: bool
+    converting: frozenset[Any]
     budget: Budget
 
     @classmethod
@@ -74,6 +87,8 @@ class InputSignature:
             from_type_hint=from_type_hint,
             scalar_columns=_scalar_columns(columns, labels),
             stackable=_stackable(schema, from_type_hint),
+            has_tensors=schema is not None and schema.is_tensor_spec(),
+            converting=_converting(columns),
             budget=Budget(columns),
         )
 
@@ -96,6 +111,38 @@ class InputSignature:
         """The names of the columns that every input must have."""
         return [name for name, column in self.columns.items() if column.required]
 
+    def stacks(self, *, cells: bool) -> bool:
+        """Whether the rows of several requests may be stacked.
+
+        Args:
+            cells: Whether the format leaves each value of a row by itself, rather than make one
+                array of a column.
+        """
+        return self.stackable or (cells and bool(self.columns))
+
+    def kinds_in(
+        self, kinds: tuple[Kind, ...], layout: Layout, table: Any
+    ) -> tuple[Kind, ...] | None:
+        """Return the kinds of a table's columns as far as they matter once the columns have been
+        converted to what is declared; `None` if they are converted with a look at other rows.
+
+        Args:
+            kinds: As `server.worker.protocol.tables.kinds_of` tells them.
+        """
+        names = layout.columns or tuple(self.columns)
+        if len(names) != len(kinds) or not self.converting:
+            return kinds
+        found = dict(zip(names, kinds, strict=True))
+        for name in self.converting & found.keys():
+            column, kind = self.columns[name], found[name]
+            if column.type is DataType.datetime:
+                if kind is str and not all(map(_is_iso_date, _column(table, layout, names, name))):
+                    # pandas reads them in the format of the first.
+                    return None
+            elif kind is int or kind is LargeInteger:
+                found[name] = float if column.type is DataType.double else int
+        return (*found.values(),) if len(found) == len(kinds) else None
+
     def texts_of(self, names: Iterable[Any]) -> list[Any]:
         """Write names that are numbers as text, as which they stand in JSON and CSV.
 
@@ -108,6 +155,26 @@ class InputSignature:
         """Return the labels of columns, as the model knows them."""
         index: pd.Index[Any] = pd.Index([self.labels.get(name, name) for name in names])
         return index
+
+
+def _converting(columns: dict[Any, Column]) -> frozenset[Any]:
+    # Whole numbers become floats in `double`, and those of any size integers in a required `long`.
+    return frozenset(
+        name
+        for name, (type_, required) in columns.items()
+        if type_ is DataType.double
+        or type_ is DataType.datetime
+        or (type_ is DataType.long and required)
+    )
+
+
+def _is_iso_date(value: str) -> bool:
+    return _ISO_DATE.fullmatch(value) is not None
+
+
+def _column(table: Any, layout: Layout, names: tuple[Any, ...], name: Any) -> Any:
+    columns = columns_of(table, layout.orient)
+    return next(itertools.islice(columns, names.index(name), None))
 
 
 def _labels(schema: Schema | None) -> dict[str, Any]:
@@ -157,5 +224,5 @@ def _converts_row_by_row(spec: Any) -> bool:
     if isinstance(spec, TensorSpec):
         return bool(spec.shape) and spec.shape[0] == -1
     # mlflow/models/utils.py: `_enforce_schema` may take a whole list for one cell of an array,
-    # object, map or any. pandas reads some dates of a column in the format of the first.
-    return isinstance(spec.type, DataType) and spec.type is not DataType.datetime
+    # object, map or any.
+    return isinstance(spec.type, DataType)

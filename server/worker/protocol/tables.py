@@ -6,8 +6,31 @@ from typing import Any, NamedTuple
 
 SCALARS: frozenset[type] = frozenset({str, int, float, bool, type(None)})
 
-Kind = type | frozenset[type]
-"""The type that all values of a column have, or the set of their types."""
+# What lists and objects are where each is the value of one cell, whatever it holds.
+_CELLS = SCALARS | {list, dict}
+
+# Beyond it, floats do not hold every integer.
+_LARGEST_EXACT = 2**53
+
+
+class LargeInteger:
+    """Stands for the type of integers that no float may hold."""
+
+
+class ArrayKind(NamedTuple):
+    """The kind of a column of arrays.
+
+    Attributes:
+        shape: That of each.
+        items: The kind of what they hold.
+    """
+
+    shape: tuple[int, ...]
+    items: type | frozenset[type]
+
+
+Kind = type | frozenset[type] | ArrayKind
+"""The type that all values of a column have, the set of their types, or what arrays they are."""
 
 
 class Layout(NamedTuple):
@@ -58,30 +81,84 @@ def columns_of(table: Any, orient: str) -> Iterable[Sequence[Any]]:
     return table.values() if orient == "columns" else [table]
 
 
-def kinds_of(table: Any, orient: str) -> tuple[Kind, ...] | None:
-    """Return the kind of each column, `None` if not all values are scalars.
+def kinds_of(table: Any, orient: str, *, cells: bool = False) -> tuple[Kind, ...] | None:
+    """Return the kind of each column, `None` if one has none: see `kind_of`.
 
     Tables of the same layout and kinds stack without changing each other: numpy and pandas choose
     a column's dtype by the set of types in it, as long as its integers fit in 64 bits.
+
+    Args:
+        cells: Whether lists and objects stay what they are, each by itself, rather than become one
+            array with those of other rows.
     """
     if len(table) == 1 and orient != "columns":
         # A single row, the commonest table of all: its types are the kinds.
         (row,) = table
         values = row if orient == "rows" else row.values() if orient == "records" else table
         types = (*map(type, values),)
-        return types if SCALARS.issuperset(types) else None
-    kinds = [*map(kind_of, columns_of(table, orient))]
+        if SCALARS.issuperset(types):
+            return _with_large(types, values) if int in types else types
+    kinds = [kind_of(column, cells=cells) for column in columns_of(table, orient)]
     found = (*(kind for kind in kinds if kind is not None),)
     return found if len(found) == len(kinds) else None
 
 
-def kind_of(values: Iterable[Any]) -> Kind | None:
-    """Return the kind of a column, `None` if it is empty or holds other things than scalars."""
+def kind_of_block(rows: Sequence[Sequence[Any]]) -> Kind | None:
+    """Return the kind of rows, each a list, that become one array; `None` if they do not."""
+    items = kind_of([*chain.from_iterable(rows)])
+    if isinstance(items, ArrayKind):
+        return ArrayKind((len(rows[0]), *items.shape), items.items)
+    return None if items is None else ArrayKind((len(rows[0]),), items)
+
+
+def kind_of(values: Sequence[Any], *, cells: bool = False) -> Kind | None:
+    """Return the kind of a column: of scalars, or of arrays of one shape. `None` if it is empty or
+    holds other things.
+
+    Args:
+        cells: As for `kinds_of`.
+    """
     types = frozenset(map(type, values))
+    if list in types and not cells:
+        return _kind_of_arrays(values)
+    if not types or not types <= (_CELLS if cells else SCALARS):
+        return None
+    if int in types and not _are_exact(types, values):
+        types = types - {int} | {LargeInteger}
     if len(types) == 1:
         (only,) = types
-        return only if only in SCALARS else None
-    return types if types and types <= SCALARS else None
+        return only
+    return types
+
+
+def _with_large(types: tuple[type, ...], values: Iterable[Any]) -> tuple[type, ...]:
+    if all(map(_is_exact, values)):
+        return types
+    pairs = zip(types, values, strict=True)
+    return (*(type_ if _is_exact(value) else LargeInteger for type_, value in pairs),)
+
+
+def _are_exact(types: frozenset[type], values: Sequence[Any]) -> bool:
+    if len(types) == 1:
+        return _is_exact(min(values)) and _is_exact(max(values))
+    return all(map(_is_exact, values))
+
+
+def _is_exact(value: Any) -> bool:
+    return type(value) is not int or -_LARGEST_EXACT <= value <= _LARGEST_EXACT
+
+
+def _kind_of_arrays(arrays: Sequence[Any]) -> ArrayKind | None:
+    shape: list[int] = []
+    level = arrays
+    while level and type(level[0]) is list:
+        lengths = {*map(len, level)} if {*map(type, level)} == {list} else set()
+        if len(lengths) != 1:
+            return None
+        shape += lengths
+        level = [*chain.from_iterable(level)]
+    items = kind_of(level) if list not in {*map(type, level)} else None
+    return ArrayKind((*shape,), items) if isinstance(items, type | frozenset) else None
 
 
 def stack(tables: Sequence[Any], orient: str) -> Any:

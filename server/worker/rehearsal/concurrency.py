@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..blocking import Judge, measurable
 from ..frames import SLOTS_OF_WAITING
-from ..merging.together import same_body
+from ..merging.closeness import same_body
 from ..protocol import Protocol
 from ..spec import WorkerSpec
 from .questions import Question

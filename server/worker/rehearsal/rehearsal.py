@@ -10,10 +10,11 @@ from ..blocking import Judge
 from ..conversations import converses
 from ..merging.forms import in_each_form
 from ..merging.merge_keys import MergeKeys
-from ..merging.proof import Proof, prove
+from ..merging.proof import UNTRIED, Proof, prove
+from ..merging.sizes import BatchSizes
 from ..merging.together import Answered, by_merge_key
-from ..merging.variations import Row, row_of_signature, rows_of_example
-from ..protocol import FORMATS, Protocol
+from ..merging.variations import Row, nullable_columns, row_of_signature, rows_of_example
+from ..protocol import MergeKey, Protocol
 from ..spec import WorkerSpec
 from .concurrency import Concurrency, find_concurrency
 from .examples import Example, try_example
@@ -103,7 +104,7 @@ def rehearse(
     recorded = by_merge_key(replayed.quick)
     untried = None if spec.replay_always and not judge.verdict else dear
     proof = _proof(protocol, model, example.usable, recorded, spec, concurrency, untried)
-    warm(protocol, recorded, proof.keys, spec.max_batch_rows)
+    warm(protocol, recorded, proof, spec.max_batch_rows)
     return Rehearsed(
         example,
         replayed,
@@ -160,47 +161,62 @@ def _proof(
     protocol: Protocol,
     model: PyFuncModel,
     example: str | None,
-    recorded: Mapping[object, Sequence[Answered]],
+    recorded: Mapping[MergeKey, Sequence[Answered]],
     spec: WorkerSpec,
     concurrency: Concurrency,
     untried: str | None,
 ) -> Proof:
-    if spec.batching == "off":
-        return Proof.nothing("BATCHING=off")
-    if concurrency.slots > 1:
-        return Proof.nothing("several requests are predicted at a time instead")
-    if spec.max_batch_rows == 1:
-        return Proof.nothing("MAX_BATCH_ROWS=1")
     if spec.batching == "on":
-        return Proof(MergeKeys(everything=True), FORMATS, "BATCHING=on")
-    if untried is not None:
-        return Proof.nothing(f"not tried: {untried}")
-    if spec.only_recorded:
-        return Proof.nothing("not tried again: a worker ended or hung when it was")
+        return Proof(MergeKeys(everything=True), BatchSizes(spec.max_batch_rows), "BATCHING=on")
+    if (forbidden := _what_forbids(spec, concurrency, untried)) is not None:
+        return Proof.nothing(spec.max_batch_rows, forbidden)
     if spec.merged_formats == ():
-        return Proof.nothing("not proved by the first worker")
+        reason = f"not proved by the first worker: {UNTRIED}"
+        return Proof.nothing(spec.max_batch_rows, reason, tries=True)
     try:
-        return _try_merging(protocol, model, example, recorded, spec, concurrency.judge)
+        rows = _rows(protocol, model, example, concurrency.judge)
+        nullable = nullable_columns(model, rows)
+        return prove(protocol, rows, nullable, recorded, spec.max_batch_rows)
+    except _MayWait:
+        reason = f"not tried: the model may wait for something else; {UNTRIED}"
+        return Proof.nothing(spec.max_batch_rows, reason, tries=True)
     except BaseException as error:
         # A version serves as well without.
-        return Proof.nothing(f"trying it failed: {type(error).__name__}")
+        return Proof.nothing(spec.max_batch_rows, f"trying it failed: {type(error).__name__}")
 
 
-def _try_merging(
-    protocol: Protocol,
-    model: PyFuncModel,
-    example: str | None,
-    recorded: Mapping[object, Sequence[Answered]],
-    spec: WorkerSpec,
-    judge: Judge | None,
-) -> Proof:
+def _what_forbids(spec: WorkerSpec, concurrency: Concurrency, untried: str | None) -> str | None:
+    """Why no requests may share a prediction, or be tried, if so, in words for `/info`."""
+    if spec.batching == "off":
+        return "BATCHING=off"
+    if concurrency.slots > 1:
+        return "several requests are predicted at a time instead"
+    if spec.max_batch_rows == 1:
+        return "MAX_BATCH_ROWS=1"
+    if untried is not None:
+        return f"not tried: {untried}"
+    if spec.only_recorded:
+        return "not tried again: a worker ended or hung when it was"
+    return None
+
+
+class _MayWait(Exception):
+    """Each answer of the model may cost money."""
+
+
+def _rows(
+    protocol: Protocol, model: PyFuncModel, example: str | None, judge: Judge | None
+) -> list[Row]:
+    """Return rows to try the model with, none where it has no example and none can be made.
+
+    Raises:
+        _MayWait: it is better to ask it no more.
+    """
     rows = rows_of_example(example) if example is not None else []
     rows = rows or row_of_signature(model)
-    if not rows:
-        return Proof.nothing("no example, and none can be made from the signature")
-    if judge is not None and _may_wait(protocol, rows, judge):
-        return Proof.nothing("not tried: the model may wait for something else")
-    return prove(protocol, rows, recorded, spec.max_batch_rows)
+    if rows and judge is not None and _may_wait(protocol, rows, judge):
+        raise _MayWait
+    return rows
 
 
 def _may_wait(protocol: Protocol, rows: Sequence[Row], judge: Judge) -> bool:

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
 
 from .. import logs
-from ..merging.merge_keys import MergeKeys
+from ..merging.proof import Proof
 from ..merging.together import Answered, predict_together
-from ..protocol import Protocol
+from ..protocol import MergeKey, Protocol
 
 # Rows, the smallest first.
 _SIZES = (2, 8, 32, 256)
@@ -16,8 +16,8 @@ _SECONDS = 0.5
 
 def warm(
     protocol: Protocol,
-    recorded: Mapping[object, Sequence[Answered]],
-    keys: MergeKeys,
+    recorded: Mapping[MergeKey, Sequence[Answered]],
+    proof: Proof,
     most_rows: int,
 ) -> None:
     """Predict real requests together, so that the first large batch meets warm code.
@@ -26,12 +26,12 @@ def warm(
 
     Args:
         recorded: Requests of one row each, by merge key.
-        keys: Which of them may share predictions.
+        proof: Which of them may share predictions; learns what these take.
         most_rows: Most rows in one prediction.
     """
     deadline = time.monotonic() + _SECONDS
     for key, members in recorded.items():
-        if not keys.merges(key):
+        if not proof.keys.merges(key):
             continue
         seconds_per_row = 0.0
         for size in _SIZES:
@@ -43,7 +43,9 @@ def warm(
                 predict_together(protocol, requests)
             except BaseException:
                 break
-            seconds_per_row = (time.monotonic() - started) / size
+            seconds = time.monotonic() - started
+            proof.sizes.note(size, seconds)
+            seconds_per_row = seconds / size
 
 
 def answer_once(protocol: Protocol, content_type: str, body: bytes) -> None:

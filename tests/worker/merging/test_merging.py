@@ -234,7 +234,7 @@ async def test_a_large_request_does_not_hold_up_small_ones_while_a_worker_is_idl
         assert answer.json == {"predictions": [text]}
 
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
-        held = group.create_task(post("large" * 50_000))
+        held = group.create_task(post("large" * 100_000))
         small = [group.create_task(post(f"small {n}")) for n in range(50)]
         await asyncio.wait(small)
         assert not held.done()

@@ -5,17 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import mlflow.pyfunc
 import pytest
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
 from server.worker.merging.proof import Proof
 from server.worker.protocol import Protocol
-from server.worker.rehearsal.rehearsal import rehearse
-from server.worker.spec import RecordedRequest, WorkerSpec
+from server.worker.spec import RecordedRequest
 from tests.support.models import TEXT_EXAMPLE, TEXT_SIGNATURE, SavedModels
 from tests.worker.merging.clients import NUMBER_EXAMPLE
+from tests.worker.merging.predicting import rehearsed
 from tests.worker.merging.test_trials import FACTOR
 
 TEXTS = ModelSignature(inputs=Schema([ColSpec(DataType.string, "text")]))
@@ -35,23 +34,7 @@ class Trying:
         note = f"with open({str(self._notes)!r}, 'a') as f: print(len(model_input), file=f)\n"
         path = self._saved.save(note + predict, **options)
         self._notes.write_text("")
-        model = mlflow.pyfunc.load_model(str(path))
-        protocol = Protocol(model)
-        spec = WorkerSpec(
-            directory="",
-            path=str(path),
-            share=False,
-            threads={},
-            batching="auto",
-            merged_formats=None,
-            max_batch_rows=256,
-            rehearse=True,
-            rehearsal_seconds=10.0,
-            hang_seconds=70.0,
-            max_failures=0.05,
-            recorded=recorded,
-        )
-        proof = rehearse(protocol, model, str(path), spec, lambda _: None).proof
+        protocol, proof, _ = rehearsed(path, recorded)
         self.rows = [*map(int, self._notes.read_text().split())]
         return protocol, proof
 
@@ -97,8 +80,8 @@ def test_forms_that_the_model_can_t_tell_apart_are_predicted_once(trying: Trying
 # A model that slept would wait for something else, which is another matter.
 COMPUTE = """
 import time
-until = time.monotonic() + {seconds}
-while time.monotonic() < until:
+until = time.thread_time() + {seconds}
+while time.thread_time() < until:
     pass
 return model_input["text"].tolist()
 """
@@ -181,6 +164,7 @@ def test_recorded_requests_prove_or_bar_what_no_example_is_like(
     assert proof.formats != set()
     document = {"instances": [{"x": 9.5}], "params": {"factor": 2.0}}
     key = protocol.parse("application/json", json.dumps(document).encode()).merge_key
+    assert key is not None
     assert (proof.keys.merges(key), proof.keys.on_trial(key)) == (merged, on_trial)
 
 

@@ -8,8 +8,6 @@ import pytest
 from mlflow.models import ModelSignature
 from mlflow.types import DataType, ParamSchema, ParamSpec
 
-from server.worker.merging.merge_keys import MergeKeys
-from server.worker.protocol import kind_of_answer
 from tests.support.gateway import Client
 from tests.worker.merging.clients import NUMBER, NUMBER_EXAMPLE, ask, numbers
 from tests.worker.merging.conftest import Serve
@@ -82,36 +80,3 @@ async def test_requests_that_differ_together_are_alone_for_good(
     assert len(tried) == 1
     assert await ask(client, bodies()) == expected
     assert rows() == [1] * len(bodies())
-
-
-def test_keys_that_clients_make_up_take_no_more_memory_than_so_much() -> None:
-    keys = MergeKeys()
-    keys.prove("known", kind_of_answer([1]))
-    made_up = range(10_000)
-    for key in made_up:
-        if keys.on_trial(key):
-            keys.agree(key, kind_of_answer([1]), requests=2)
-    for key in made_up:
-        if keys.on_trial(key):
-            keys.bar(key)
-    barred = [key for key in made_up if not keys.on_trial(key)]
-    assert barred == list(made_up)
-    # Tried no more, and never merged.
-    assert not any(keys.merges(key) for key in made_up)
-    assert keys.merges("known")
-
-
-@pytest.mark.parametrize(
-    ("answers", "merged"),
-    [([[1], [2.5]] * 4, False), ([[1], [2.5], [1, 2.5], [2]] * 2, True)],
-    ids=["either", "both in one"],
-)
-def test_answers_of_two_kinds_are_merged_only_if_they_were_seen_side_by_side(
-    answers: list[Any], merged: bool
-) -> None:
-    keys = MergeKeys()
-    keys.prove("known", kind_of_answer([1]))
-    for answer in answers:
-        assert keys.on_trial("tried")
-        keys.agree("tried", kind_of_answer(answer), requests=4)
-    assert (keys.merges("tried"), keys.on_trial("tried")) == (merged, False)

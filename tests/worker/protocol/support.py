@@ -26,9 +26,9 @@ def columns(*types: Any, **named: Any) -> ModelSignature:
     return ModelSignature(inputs=Schema(specs))
 
 
-def tensor(dtype: str, *shape: int) -> ModelSignature:
-    """Return a signature of one unnamed tensor."""
-    return ModelSignature(inputs=Schema([TensorSpec(np.dtype(dtype), shape)]))
+def tensor(dtype: str, *shape: int, name: str | None = None) -> ModelSignature:
+    """Return a signature of one tensor, which has no name unless one is given."""
+    return ModelSignature(inputs=Schema([TensorSpec(np.dtype(dtype), shape, name)]))
 
 
 def documents(table: dict[str, list[Any]]) -> dict[str, dict[str, Any]]:

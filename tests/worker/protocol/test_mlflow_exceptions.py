@@ -20,6 +20,7 @@ from mlflow.protos.databricks_pb2 import NOT_FOUND, RESOURCE_CONFLICT, ErrorCode
 from server.worker.frames import Answer, Outcome
 from server.worker.merging.batching import Predictor
 from server.worker.merging.merge_keys import MergeKeys
+from server.worker.merging.sizes import BatchSizes
 from server.worker.protocol import Protocol
 from tests.worker.protocol.conftest import Load, Save, Serve
 from tests.worker.protocol.models import Echo, Runs, RunsTexts, Texts, pickled
@@ -215,7 +216,7 @@ def test_of_a_merged_batch_each_request_gets_the_answer_that_it_gets_alone(load:
 
     def answers(keys: MergeKeys, *asked: bytes) -> list[Answer]:
         parts = [memoryview(part) for body in asked for part in (JSON.encode(), b"", body)]
-        groups = Predictor(protocol, keys, 16).answer(parts)
+        groups = Predictor(protocol, keys, BatchSizes(16)).answer(parts)
         return sorted(itertools.chain.from_iterable(groups))
 
     together = answers(MergeKeys(everything=True), *bodies)
