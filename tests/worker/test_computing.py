@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from server.worker import computing
-from server.worker.computing import pressure
+from server.worker.computing import pressure, unhurried
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(
@@ -56,3 +58,19 @@ def test_where_the_group_is_not_told_of_the_machine_is(groups: list[Path], busy:
     _grows_by(1_000_000)
     groups.pop()
     assert pressure() is None
+
+
+def test_a_clock_of_ones_own_stands_still_while_others_have_the_core(busy: None) -> None:
+    began, own = time.monotonic(), unhurried()
+
+    def has_fallen_behind() -> bool:
+        sum(range(1_000_000))
+        return (time.monotonic() - began) - (unhurried() - own) > 0.1
+
+    wait_until(has_fallen_behind, "it has waited for a core")
+
+
+def test_and_goes_on_while_the_thread_waits_for_something_else() -> None:
+    own = unhurried()
+    threading.Event().wait(0.1)
+    assert unhurried() - own > 0.09
