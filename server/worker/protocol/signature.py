@@ -15,6 +15,7 @@ from .costs import Budget
 from .tables import Kind, LargeInteger, Layout, columns_of
 
 _NUMBERS = frozenset({int, float})
+_CONVERTED: frozenset[Kind] = frozenset({int, LargeInteger, str})
 
 # Those of ISO 8601 that each can be read by itself.
 _ISO_DATE = re.compile(
@@ -129,8 +130,10 @@ class InputSignature:
         Args:
             kinds: As `server.worker.protocol.tables.kinds_of` tells them.
         """
+        if not self.converting or _CONVERTED.isdisjoint(kinds):
+            return kinds
         names = layout.columns or tuple(self.columns)
-        if len(names) != len(kinds) or not self.converting:
+        if len(names) != len(kinds):
             return kinds
         found = dict(zip(names, kinds, strict=True))
         for name in self.converting & found.keys():
