@@ -26,6 +26,12 @@ _DEFAULTS = {
     # How long OpenBLAS's idle threads spin before they sleep: so many cycles as a power of two.
     # The default takes a core from the others for 20 ms after each prediction; this for 0.4.
     "OPENBLAS_THREAD_TIMEOUT": "20",
+    # OpenMP's threads that wait for each other sleep. They would spin for some milliseconds, also
+    # while the one that they wait for is waiting for the core that they spin on: on a machine with
+    # much else to do, such as a gateway, two threads then take ten to a hundred times as long.
+    "OMP_WAIT_POLICY": "passive",
+    # ONNX Runtime opens a database of its own as soon as it is loaded, with a thread for it.
+    "ORT_DISABLE_TELEMETRY": "1",
 }
 # What it needs of the gateway's own; what models need is for `server.worker.preload`.
 _MODULES = ("watcher.lookup", "watcher.registry")

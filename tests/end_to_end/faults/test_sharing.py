@@ -210,6 +210,18 @@ def test_what_is_not_to_be_shared_loads_with_all_the_threads_that_it_will_have(
         assert answer.json == {"predictions": [thread_variables(1)["OMP_NUM_THREADS"]]}
 
 
+def test_openmps_threads_sleep_while_they_wait_unless_the_user_says_otherwise(
+    tmp_path_factory: pytest.TempPathFactory, registry: Registry, saved: SavedModels
+) -> None:
+    model = saved.save(
+        "import os; return [os.environ['OMP_WAIT_POLICY']] * len(model_input)",
+    )
+    for name, said in {"passive": {}, "active": {"OMP_WAIT_POLICY": "active"}}.items():
+        directory = tmp_path_factory.mktemp(name)
+        with serving(directory, registry, saved, name, model, **said) as live:
+            assert live.server.predict(text("how")).json == {"predictions": [name]}
+
+
 def test_what_the_user_set_for_openmp_is_for_the_workers(
     tmp_path_factory: pytest.TempPathFactory, registry: Registry, saved: SavedModels
 ) -> None:
