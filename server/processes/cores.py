@@ -4,7 +4,12 @@ import math
 import os
 from pathlib import Path
 
-from server.worker.threads import THREAD_VARIABLES
+from server.worker.threads import (
+    CORE_VARIABLES,
+    POOL_VARIABLES,
+    THREAD_VARIABLES,
+    first_number,
+)
 
 _CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 
@@ -26,10 +31,13 @@ def available_cores() -> int:
 
 
 def thread_variables(workers: int) -> dict[str, str]:
-    """What `THREAD_VARIABLES` are to be in each of so many workers: its share of the cores. Where
-    the user has set any of them, that stays, and the others follow OMP_NUM_THREADS, as OpenBLAS
-    and MKL do by themselves."""
-    chosen = {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
+    """What all that `server.worker.threads` names is to be in each of so many workers: its share
+    of the cores. What the user has set stays, and the others follow OMP_NUM_THREADS, as OpenBLAS
+    and MKL do by themselves; where that is not set, but another of `THREAD_VARIABLES`, they are 1.
+    """
     share = str(max(1, available_cores() // workers))
+    chosen = {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
     default = chosen.get("OMP_NUM_THREADS", "1") if chosen else share
-    return {**dict.fromkeys(THREAD_VARIABLES, default), **chosen}
+    size = str(first_number(default) or share)
+    others = {name: os.environ.get(name, size) for name in POOL_VARIABLES + CORE_VARIABLES}
+    return {**dict.fromkeys(THREAD_VARIABLES, default), **chosen, **others}

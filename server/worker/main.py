@@ -7,13 +7,10 @@ import os
 import select
 import socket
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-
-from threadpoolctl import ThreadpoolController
 
 from . import landlock, sharing, strict_json
 from .channel import Channel
@@ -44,7 +41,7 @@ from .sandbox import Sandbox
 from .scratch import look_at_files, what_forbids_sharing
 from .serving import Serving
 from .spec import WorkerSpec
-from .threads import limit_threads
+from .threads.limits import Threads
 
 
 def run(descriptors: list[int]) -> None:
@@ -73,12 +70,15 @@ def run(descriptors: list[int]) -> None:
     # Niceness belongs to a thread and, without privileges, can't be lowered again: the thread that
     # serves, or forks those that do, is made before this one becomes nice. This one loads, as only
     # the main thread may set handlers for signals, which some models do.
-    second = _Second(gateway, socket.socket(fileno=forks), temporary, spec.threads, sandbox)
+    threads = Threads(spec.threads)
+    second = _Second(gateway, socket.socket(fileno=forks), temporary, threads, sandbox)
     second.start()
     become_nice()
+    threads.prepare()
     if not spec.share:
         # Only where workers are forked must that wait until then.
-        limit_threads(spec.threads, ThreadpoolController())
+        threads.find()
+        threads.limit()
     before = sharing.look()
     try:
         with watching_seeds() as seeds, thread_begun_by(second.begin_thread):
@@ -189,7 +189,7 @@ class _Second(threading.Thread):
         gateway: Channel,
         forks: socket.socket,
         temporary: Path,
-        threads: Mapping[str, str],
+        threads: Threads,
         sandbox: Sandbox,
     ) -> None:
         super().__init__(name="serving", daemon=True)
@@ -204,7 +204,6 @@ class _Second(threading.Thread):
         self._loaded: _Loaded | None = None
         self._seeds: Seeds | None = None
         self._unshared: str | None = None
-        self._libraries: ThreadpoolController | None = None
 
     def begin_thread(self, thread: threading.Thread) -> None:
         """Begin a thread that is not to be nice, while a model is loaded."""
@@ -217,7 +216,7 @@ class _Second(threading.Thread):
             unshared: Why workers can't be forked from this process, if they can't.
         """
         self._loaded, self._seeds, self._unshared = loaded, seeds, unshared
-        self._libraries = ThreadpoolController()
+        self._threads.find()
         self._tell(None)
 
     def _tell(self, task: threading.Thread | None) -> None:
@@ -241,7 +240,6 @@ class _Second(threading.Thread):
     def run(self) -> None:
         self._wait()
         assert self._loaded is not None
-        assert self._libraries is not None
         found = {"unshared": self._unshared, "sandbox": self._sandbox.describe()}
         ready = strict_json.dumps({**self._loaded.ready, **found})
         # The gateway may end at any time.
@@ -251,7 +249,7 @@ class _Second(threading.Thread):
             else:
                 self._forks.close()
                 end_with_gateway(self._gateway)
-                limit_threads(self._threads, self._libraries)
+                self._threads.limit()
                 self._gateway.send(Kind.READY, ready, *self._loaded.answers)
                 self._serve(self._gateway, self._loaded.concurrency.slots)
 
@@ -264,7 +262,6 @@ class _Second(threading.Thread):
     def _be_worker(self, _target: str, descriptors: list[int]) -> None:
         assert self._loaded is not None
         assert self._seeds is not None
-        assert self._libraries is not None
         channel, output = descriptors
         own_process(output)
         make_directory(self._temporary)
@@ -275,7 +272,7 @@ class _Second(threading.Thread):
         if (told := gateway.receive()) is None:
             return
         end_with_gateway(gateway)
-        limit_threads(self._threads, self._libraries)
+        self._threads.limit()
         warm, slots = told[1]
         if warm and self._loaded.sample is not None and not self._seeds.kept:
             sample = self._loaded.protocol, *self._loaded.sample
@@ -286,11 +283,10 @@ class _Second(threading.Thread):
 
     def _serve(self, gateway: Channel, slots: int) -> None:
         assert self._loaded is not None
-        assert self._libraries is not None
         Serving(
             gateway,
             self._loaded.predictor,
             slots=slots,
             streams=self._loaded.protocol.can_stream,
-            prepare=partial(limit_threads, self._threads, self._libraries),
+            prepare=self._threads.limit,
         ).run()
