@@ -13,18 +13,21 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 from mlflow.pyfunc.utils import data_validation
-from mlflow.types import type_hints
+from mlflow.types import type_hints as mlflows_type_hints
 
 from ..coroutines import make_synchronous, settled
+from . import type_hints
 from .errors import BAD_REQUEST, InvalidInput, ModelError, describe, status_and_code
 from .explaining import explain
 from .inputs import InputBuilder
 from .parsing import Request
 from .signature import InputSignature
 
-# Where MLflow validates the input of a model whose signature comes from a type hint.
-_VALIDATION = data_validation.pyfunc.__code__.co_filename
-_TYPE_HINTS = type_hints.model_validate.__code__.co_filename
+# Where the input of a model is validated whose signature comes from a type hint.
+_VALIDATION = frozenset(
+    {data_validation.pyfunc.__code__.co_filename, type_hints.validate.__code__.co_filename}
+)
+_TYPE_HINTS = mlflows_type_hints.model_validate.__code__.co_filename
 
 
 class Predictor:
@@ -38,6 +41,8 @@ class Predictor:
         # MLflow's server does so too: it makes type hints accept dates and bytes written as JSON.
         os.environ["_MLFLOW_IS_IN_SERVING_ENVIRONMENT"] = "true"
         make_synchronous(model._model_impl)
+        if signature.from_type_hint:
+            type_hints.quicken()
         self._signature = signature
         self._inputs = InputBuilder(signature)
         self._enforcing = _guarded(model, signature.from_type_hint, hide)
@@ -137,8 +142,8 @@ def _validates(error: BaseException) -> bool:
     if not isinstance(error, MlflowException):
         return False
     files = (frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__))
-    inside = itertools.dropwhile(lambda file: file != _VALIDATION, files)
-    beyond = next(itertools.dropwhile(lambda file: file == _VALIDATION, inside), None)
+    inside = itertools.dropwhile(lambda file: file not in _VALIDATION, files)
+    beyond = next(itertools.dropwhile(lambda file: file in _VALIDATION, inside), None)
     return beyond in (None, _TYPE_HINTS)
 
 
