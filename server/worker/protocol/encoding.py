@@ -22,6 +22,13 @@ from .errors import EncodingError, describe
 # `isoformat`, which MLflow writes dates with, keeps a Timestamp's nanoseconds; orjson does not.
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATETIME
 
+# By numpy's kind, the type in which orjson writes an array's numbers as those of its list: it has
+# fewer digits for floats of 32 bits.
+_WIDEST: dict[str, Any] = {"b": np.bool_, "f": np.float64, "i": np.int64, "u": np.uint64}
+_WIDEST_BYTES = 8
+# With fewer values, a list is made and written sooner.
+_FEW_VALUES = 256
+
 
 def encode(predictions: Any, wrap: bool = True) -> bytes:
     """Write an answer as `{"predictions": ...}`, or without the wrapper.
@@ -31,11 +38,11 @@ def encode(predictions: Any, wrap: bool = True) -> bytes:
     Raises:
         EncodingError: the answer holds something that has no form in JSON.
     """
-    answer = jsonable(predictions)
+    answer = predictions if isinstance(predictions, np.ndarray) else jsonable(predictions)
     if wrap:
         answer = {"predictions": answer}
     try:
-        return orjson.dumps(answer, default=_convert, option=_OPTIONS)
+        return orjson.dumps(answer, default=_written_or_converted, option=_OPTIONS)
     except orjson.JSONEncodeError:
         pass
     try:
@@ -82,6 +89,17 @@ _CONVERSIONS: list[tuple[Any, Callable[[Any], Any]]] = [
     (pydantic.BaseModel, lambda value: value.model_dump()),
     (tuple, list),
 ]
+
+
+def _written_or_converted(value: Any) -> Any:
+    """Do what `_convert` does; a large array of numbers needs no list."""
+    if type(value) is not np.ndarray or value.size < _FEW_VALUES:
+        return _convert(value)
+    widest = _WIDEST.get(value.dtype.kind)
+    if widest is None or value.dtype.itemsize > _WIDEST_BYTES:
+        return _convert(value)
+    array = np.ascontiguousarray(value, dtype=widest)
+    return orjson.Fragment(orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
 def _convert(value: Any) -> Any:

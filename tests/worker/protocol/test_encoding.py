@@ -18,6 +18,7 @@ from mlflow.pyfunc.scoring_server import predictions_to_json
 
 from server.worker.frames import Outcome
 from server.worker.protocol.encoding import encode
+from server.worker.protocol.errors import EncodingError
 from tests.worker.protocol.conftest import Serve
 from tests.worker.protocol.models import Broken, Label, Number, Runs, Score, pickled
 from tests.worker.protocol.support import columns
@@ -214,6 +215,44 @@ def test_numbers_of_32_bits_keep_every_digit(runs: Served, values: list[float]) 
     array = np.array(values, dtype="float32")
     read = np.array(ours(runs, array), dtype="float32")
     np.testing.assert_array_equal(read, np.where(np.isfinite(array), array, np.nan))
+
+
+@slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        *("float64", "float32", "float16", ">f8", ">f4", "longdouble"),
+        *("int8", "int16", "int32", "int64", ">i4", "uint8", "uint16", "uint32", "uint64"),
+        *("bool", "complex64", "M8[s]", "U4"),
+    ],
+)
+@given(data=st.data())
+def test_large_arrays_are_written_as_their_lists(dtype: str, data: st.DataObject) -> None:
+    size = data.draw(st.integers(250, 600))
+    # Any bits at all: NaN, infinities and the smallest numbers among them.
+    bits = np.random.default_rng(data.draw(st.integers(0, 2**32))).bytes(2 * size * 16)
+    kind = np.dtype(dtype)
+    array: Any = np.frombuffer(bits, dtype="uint8")
+    if kind.kind == "b":
+        array = array % 2 == 0
+    elif kind.kind == "U":
+        array = array.astype(kind)
+    else:
+        array = array[: len(array) // kind.itemsize * kind.itemsize].view(kind)
+    array = array[: size // 2 * 2].reshape(2, -1)
+    for answer in (array, array.T, array[:, ::-1], array[:, ::2]):
+        written = outcome(answer)
+        assert written == outcome(answer.tolist())
+        assert outcome({"a": [answer, "b"]}) == outcome({"a": [answer.tolist(), "b"]})
+
+
+def outcome(answer: Any) -> bytes | str:
+    """What is written, or why it can't be."""
+    try:
+        return encode(answer)
+    except EncodingError as error:
+        return str(error)
 
 
 ANSWERS = st.recursive(
