@@ -4,14 +4,12 @@ import copy
 from itertools import chain
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from mlflow.environment_variables import MLFLOW_DISABLE_SCHEMA_DETAILS
 from mlflow.exceptions import MlflowException
 from mlflow.models.utils import _enforce_schema
 from mlflow.pyfunc.scoring_server import infer_and_parse_data
 from mlflow.types import DataType
-from mlflow.types.schema import TensorSpec
 
 from ..codecs import FORMATS
 from .columns import ColumnBuilder
@@ -21,9 +19,7 @@ from .errors import InvalidInput, describe
 from .openai import CODECS
 from .parsing import GUESSED_DATES, INPUTS, INSTANCES, SPLIT, Request
 from .signature import InputSignature
-
-# The numpy kinds of booleans, integers and floats.
-_NUMBERS = frozenset("biuf")
+from .tensors import TensorBuilder
 
 _TENSOR_FORMATS = frozenset({INSTANCES, INPUTS})
 
@@ -35,6 +31,8 @@ _MOST_ARRAY_BYTES = 1 << 30
 _ARRAY_BYTES_ANYWAY = 1 << 28
 _ARRAY_BYTES_PER_BYTE = 16
 _BYTES_PER_CHARACTER = 4
+# Whose texts may be long.
+_LONG_TYPES = frozenset({str, dict})
 
 
 class InputBuilder:
@@ -49,16 +47,15 @@ class InputBuilder:
         self._names = frozenset(signature.columns) if signature.named else frozenset()
         self._frames: FrameBuilder | None = None
         self._columns: ColumnBuilder | None = None
-        self._tensor: TensorSpec | None = None
-        if schema is None or signature.from_type_hint:
+        self._tensors: TensorBuilder | None = None
+        if signature.from_type_hint:
             return
         if signature.columns:
             self._columns = ColumnBuilder(signature)
             if all(isinstance(type_, DataType) for type_ in schema.input_types()):
                 self._frames = FrameBuilder(signature)
-        elif schema.is_tensor_spec() and not schema.has_input_names():
-            (tensor,) = schema.inputs
-            self._tensor = tensor if tensor.type.kind in _NUMBERS else None
+        elif schema is None or schema.is_tensor_spec():
+            self._tensors = TensorBuilder.of(schema)
 
     def build(self, request: Request) -> tuple[Any, bool]:
         """Return the model's input, and whether it is as the schema's enforcement would leave it.
@@ -75,9 +72,16 @@ class InputBuilder:
         frame = self._frame(request)
         if frame is not None:
             return frame, True
-        if self._tensor is not None and _is_list(request):
-            return _array(request.payload, self._tensor), False
-        return self._of_any(request)
+        tensors = self._of_tensors(request)
+        return (tensors, False) if tensors is not None else self._of_any(request)
+
+    def _of_tensors(self, request: Request) -> Any | None:
+        """Return the arrays if they can be made in one step."""
+        if self._tensors is None or request.format not in _TENSOR_FORMATS:
+            return None
+        if self._tensors.has_text and request.size > _SMALL_BODY:
+            _refuse_huge_text_arrays(request.payload, request.size)
+        return self._tensors.build(request.format, request.payload)
 
     def _of_any(self, request: Request) -> tuple[Any, bool]:
         """Return the input for a payload that may be anything."""
@@ -159,21 +163,6 @@ class InputBuilder:
         return frame
 
 
-def _is_list(request: Request) -> bool:
-    """Tell whether the payload is a list of values, or of rows."""
-    if request.layout is None or request.format not in _TENSOR_FORMATS:
-        return False
-    return request.layout.orient in ("values", "rows")
-
-
-def _array(payload: Any, tensor: TensorSpec) -> Any:
-    """Do what `convert_data_type` does (mlflow/utils/proto_json_utils.py), without a deep copy."""
-    try:
-        return np.array(payload, dtype=tensor.type)
-    except (OverflowError, TypeError, ValueError) as error:
-        raise InvalidInput(f"input should be {tensor}: {describe(error)}") from error
-
-
 def _refuse_huge_text_arrays(payload: Any, size: int) -> None:
     """Refuse what would take far more memory than the body, of `size` bytes, does.
 
@@ -200,20 +189,23 @@ def _cells_of_records(rows: Any) -> Any:
 
 def _cells_and_longest_text(array: Any) -> tuple[int, int]:
     cells = longest = 0
-    rest = [array]
-    while rest:
-        value = rest.pop()
-        if isinstance(value, list):
-            rest.extend(value)
-        else:
-            cells += 1
-            longest = max(longest, _length_as_text(value))
+    # A whole level of nested lists at a time: there may be a million numbers.
+    level = [array]
+    while level:
+        types = {*map(type, level)}
+        lists = level if types == {list} else [value for value in level if type(value) is list]
+        if len(lists) < len(level):
+            others = level if not lists else [v for v in level if type(v) is not list]
+            cells += len(others)
+            if not types.isdisjoint(_LONG_TYPES):
+                longest = max(longest, max(map(_length_as_text, others)))
+        level = [*chain.from_iterable(lists)]
     return cells, longest
 
 
 def _length_as_text(value: Any) -> int:
     """Return roughly how many characters the text of a JSON value has that isn't a list."""
-    if isinstance(value, str):
+    if type(value) is str:
         return len(value)
     length = 0
     rest: list[Any] = [value] if isinstance(value, dict) else []

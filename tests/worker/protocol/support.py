@@ -31,6 +31,14 @@ def tensor(dtype: str, *shape: int, name: str | None = None) -> ModelSignature:
     return ModelSignature(inputs=Schema([TensorSpec(np.dtype(dtype), shape, name)]))
 
 
+def named_tensors(**tensors: tuple[str, tuple[int, ...]]) -> ModelSignature:
+    """Return a signature of tensors of these types and shapes."""
+    specs: list[ColSpec | TensorSpec] = [
+        TensorSpec(np.dtype(dtype), shape, name) for name, (dtype, shape) in tensors.items()
+    ]
+    return ModelSignature(inputs=Schema(specs))
+
+
 def documents(table: dict[str, list[Any]]) -> dict[str, dict[str, Any]]:
     """Return JSON documents that hold a table, in every form that MLflow has for it."""
     rows = [list(row) for row in zip(*table.values(), strict=True)]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow.models import ModelSignature
-from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
+from mlflow.types import ParamSchema, ParamSpec
 from mlflow.types.schema import DataType
 
 from tests.worker.protocol.conftest import Serve
@@ -21,7 +21,13 @@ from tests.worker.protocol.models import (
     Texts,
     Words,
 )
-from tests.worker.protocol.support import columns, documents, mlflows_answer, tensor
+from tests.worker.protocol.support import (
+    columns,
+    documents,
+    mlflows_answer,
+    named_tensors,
+    tensor,
+)
 from tests.worker.protocol.workers import assert_same_or_refused
 
 
@@ -57,18 +63,58 @@ def test_one_tensor(serve: Serve, dtype: str, shape: tuple[int, ...]) -> None:
     "document",
     [
         {"inputs": {"a": [[1, 2], [3, 4]], "b": [0.5, 1.5]}},
+        {"inputs": {"b": [0.5, 1.5], "a": [[1, 2], [3, 4]]}},
+        {"inputs": {"a": [[1, 2]], "b": [0.5, 1.5]}},
+        {"inputs": {"a": [[1, 2], [3, 4]], "b": [0.5, 1.5], "c": [1, 2]}},
+        {"inputs": [{"a": [1, 2], "b": 0.5}]},
+        {"inputs": [[1, 2], [3, 4]]},
         {"instances": [{"a": [1, 2], "b": 0.5}, {"a": [3, 4], "b": 1.5}]},
+        {"instances": [{"a": [1, 2], "b": 0.5}, {"b": 1.5, "a": [3, 4]}]},
+        {"instances": [{"a": [1, 2], "b": 0.5}, {"a": [3, 4]}]},
+        {"instances": [{"a": [1, 2], "b": 0.5}, {"a": [3], "b": 1.5}]},
+        {"instances": {"a": [[1, 2], [3, 4]], "b": [0.5, 1.5]}},
+        {"instances": {"a": [[1, 2], [3, 4]], "b": [0.5]}},
+        {"instances": {"a": [[1, 2]], "b": 0.5}},
         {"dataframe_split": {"columns": ["a", "b"], "data": [[[1, 2], 0.5]]}},
         {"inputs": {"a": [[1, 2], [3, 4]]}},
         {"inputs": {"a": [1, 2], "b": [0.5, 1.5]}},
     ],
 )
 def test_named_tensors(serve: Serve, document: Any) -> None:
-    specs = [
-        TensorSpec(np.dtype("int64"), (-1, 2), "a"),
-        TensorSpec(np.dtype("float64"), (-1,), "b"),
-    ]
-    assert_same_or_refused(serve(Describes, ModelSignature(inputs=Schema([*specs]))), document)
+    signature = named_tensors(a=("int64", (-1, 2)), b=("float64", (-1,)))
+    assert_same_or_refused(serve(Describes, signature), document)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8", "int64", "bool", "str", "object"])
+@pytest.mark.parametrize("form", ["inputs", "instances", "rows", "unnamed", "unnamed instances"])
+def test_large_tensors(serve: Serve, dtype: str, form: str) -> None:
+    shape = (-1, 3, 8, 8)
+    named = not form.startswith("unnamed")
+    served = serve(Describes, named_tensors(a=(dtype, shape)) if named else tensor(dtype, *shape))
+    values = np.random.default_rng(0).integers(0, 256, (30, *shape[1:])).tolist()
+    documents = {
+        "inputs": {"inputs": {"a": values}},
+        "instances": {"instances": values},
+        "rows": {"instances": [{"a": value} for value in values]},
+        "unnamed": {"inputs": values},
+        "unnamed instances": {"instances": values},
+    }
+    document = documents[form]
+    assert served.answer(document) == mlflows_answer(served.model, document)
+    values[7][1][2][3] = None
+    assert_same_or_refused(served, document)
+    values[7][1][2][3] = [1]
+    assert_same_or_refused(served, document)
+
+
+def test_texts_that_would_take_too_much_room_are_refused(serve: Serve) -> None:
+    served = serve(Describes, named_tensors(a=("str", (-1,))))
+    texts = ["x" * 100_000, *["y"] * 20_000]
+    for document in ({"inputs": {"a": texts}}, {"inputs": texts}):
+        assert "an array of 20001 texts" in served.refusal(document)
+    numbers = serve(Describes)
+    assert "an array of 20001 texts" in numbers.refusal({"inputs": texts})
 
 
 def test_a_wrong_tensor_is_told_what_fits(serve: Serve) -> None:

@@ -14,7 +14,14 @@ from server.worker.protocol import Protocol
 from tests.worker.protocol.conftest import Load, Serve
 from tests.worker.protocol.describing import description
 from tests.worker.protocol.models import Describes, Echo
-from tests.worker.protocol.support import JSON, columns, documents, mlflows_answer, tensor
+from tests.worker.protocol.support import (
+    JSON,
+    columns,
+    documents,
+    mlflows_answer,
+    named_tensors,
+    tensor,
+)
 from tests.worker.protocol.test_csv import CSV
 from tests.worker.protocol.test_formats import frame_of
 from tests.worker.protocol.test_merging import assert_merges
@@ -63,6 +70,9 @@ SIGNATURES = {
     "unnamed text": columns("string"),
     "tensor": tensor("float64", -1, 2),
     "text tensor": tensor("str", -1),
+    "one named tensor": named_tensors(a=("float32", (-1, 2))),
+    "named tensors": named_tensors(a=("int64", (-1,)), b=("float64", (-1, -1))),
+    "named text tensors": named_tensors(a=("str", (-1,)), b=("bool", (-1,))),
 }
 
 TYPES: dict[str, Any] = {
