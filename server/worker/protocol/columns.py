@@ -10,6 +10,7 @@ from mlflow.pyfunc.scoring_server import infer_and_parse_data
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import AnyType, Array, Object
 
+from .arrays import arrays_of, lists_of
 from .errors import InvalidInput
 from .parsing import GUESSED_DATES, INPUTS, INSTANCES, SPLIT
 from .signature import InputSignature
@@ -34,7 +35,9 @@ class ColumnBuilder:
             isinstance(column.type, (Array, Object)) for column in self._declared.values()
         )
         self._concerned = any(
-            not column.required or column.type in (DataType.datetime, DataType.binary)
+            not column.required
+            or column.type in (DataType.datetime, DataType.binary)
+            or isinstance(column.type, Array)
             for column in self._declared.values()
         )
 
@@ -106,6 +109,11 @@ class ColumnBuilder:
 
     def _own_array(self, format_: str, name: Any, values: Sequence[Any], guess: bool) -> Any | None:
         column = self._declared[name]
+        if isinstance(column.type, Array) and format_ != INSTANCES:
+            # Of arrays in the rows of `instances` MLflow makes one row.
+            make = arrays_of if format_ == INPUTS else lists_of
+            if (array := make(column.type, values)) is not None:
+                return array
         array = own_array(column, values, guess)
         if array is not None or column.required or not _spoils_nulls(column.type):
             return array

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from mlflow.types import DataType
+from mlflow.types.schema import Array
 
 from server.worker.protocol import Protocol
 from tests.worker.protocol.conftest import Load, Serve
@@ -26,7 +28,7 @@ from tests.worker.protocol.test_csv import CSV
 from tests.worker.protocol.test_formats import frame_of
 from tests.worker.protocol.test_merging import assert_merges
 from tests.worker.protocol.test_parquet import PARQUET, parquet
-from tests.worker.protocol.workers import strict
+from tests.worker.protocol.workers import assert_same_or_refused, strict
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -183,6 +185,28 @@ def test_fitting_tables_are_answered_as_by_a_direct_call(serve: Serve, data: st.
     answer = served.answer(documents(table)["records"])
     # How it lies in memory is up to who makes the frame.
     assert answer | {"memory": None} == expected | {"memory": None}
+
+
+ITEMS: dict[str, st.SearchStrategy[Any]] = {
+    "double": st.floats(allow_infinity=False, allow_nan=False),
+    "long": st.integers(-(2**63), 2**63 - 1),
+    "boolean": st.booleans(),
+    "string": st.text(st.characters()),
+    "integer": st.integers(-5, 5),
+}
+
+
+@slow_to_load
+@given(data=st.data())
+def test_arrays_are_what_mlflow_makes_of_them(serve: Serve, data: st.DataObject) -> None:
+    name, nested = data.draw(st.sampled_from([*ITEMS])), data.draw(st.booleans())
+    odd = st.none() | st.sampled_from([1, 1.5, True, "a", "b\x00", [], [1.5], {}, 2**63])
+    items = st.lists(ITEMS[name] | odd if data.draw(st.booleans()) else ITEMS[name], max_size=3)
+    type_: Any = Array(Array(DataType[name])) if nested else Array(DataType[name])
+    served = serve(Describes, columns(a=type_, b="long"))
+    rows = data.draw(st.lists(st.lists(items, max_size=2) if nested else items, min_size=1))
+    for document in documents({"a": rows, "b": [*range(len(rows))]}).values():
+        assert_same_or_refused(served, document)
 
 
 @slow_to_load
