@@ -34,6 +34,8 @@ _INTEGERS = frozenset({DataType.integer, DataType.long})
 _LONGEST_DATE = 100
 _LONGEST_INTEGER = 64
 
+# No integer beyond becomes a float of this size.
+_MOST_WHOLE = 2**53 - 1
 _WHOLE = "whole numbers of up to 2**53"
 
 BESIDE_NULLS: dict[Any, str] = {
@@ -68,6 +70,8 @@ def own_array(column: Column, values: Sequence[Any], guess: bool = False) -> Any
             return _told(dates, values, guess=guess)
         # Other formats refuse floats, and MLflow takes integers as nanoseconds in every one.
         return _told(_nanoseconds, values) if guess and types <= _NUMBERS else None
+    if (array := _beside_nulls(column, types, values)) is not None:
+        return array
     nulls = [*map(is_null, values)] if not types.isdisjoint(_NULLS) and not column.required else []
     if column.type is DataType.binary:
         return _told(_binary, values, nulls)
@@ -118,6 +122,33 @@ _FITTING: dict[Any, frozenset[type]] = {
     DataType.long: frozenset({int, float}),
     DataType.string: frozenset({str}),
 }
+
+
+# Of these all is known when each is of this type or null.
+_OWN: dict[Any, type] = {
+    DataType.boolean: bool,
+    DataType.integer: int,
+    DataType.long: int,
+    DataType.string: str,
+}
+
+
+def _beside_nulls(column: Column, types: frozenset[type], values: Sequence[Any]) -> Any | None:
+    """Return an optional column of nulls and values of the type in `_OWN`; `None` if it holds
+    anything else, or integers that are too large."""
+    type_ = column.type
+    if column.required or types != {_OWN.get(type_), type(None)}:
+        return None
+    if type_ is DataType.string:
+        return pd.array(values, dtype=TEXT)
+    if type_ is DataType.boolean:
+        return _objects(values)
+    try:
+        floats = np.array(values, dtype=np.float64)
+    except OverflowError:
+        return None
+    most = min(_MOST_WHOLE, np.iinfo(type_.to_numpy()).max)
+    return floats if np.nanmax(np.abs(floats)) <= most else None
 
 
 def is_null(value: Any) -> bool:
