@@ -30,7 +30,16 @@ class FrameReader:
         Raises:
             struct.error, ValueError: these are no frames.
         """
-        self._buffer += data
+        if self._head is not None and (missing := self._head[2] - len(self._buffer)) < len(data):
+            # What comes behind a frame is kept apart from it, so that it needs no copy.
+            view = memoryview(data)
+            self._buffer += view[:missing]
+            frame = self._next()
+            assert frame is not None
+            yield frame
+            self._buffer += view[missing:]
+        else:
+            self._buffer += data
         while (frame := self._next()) is not None:
             yield frame
 
