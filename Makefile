@@ -43,7 +43,7 @@ bench: $(INSTALLED) ## Measure throughput against other servers.
 bench-swap: $(INSTALLED) ## Measure latency while versions are swapped.
 	$(BIN)/python -m benchmarks swap
 
-bench-payloads: $(INSTALLED) ## Measure large requests.
+bench-payloads: $(INSTALLED) ## Measure large requests, of several kinds.
 	$(BIN)/python -m benchmarks payloads
 
 bench-workers: $(INSTALLED) ## Measure memory of workers, and losing them; BEFORE=DIRECTORY compares.

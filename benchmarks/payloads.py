@@ -1,4 +1,4 @@
-"""Time per request by rows and columns, of this server and of `mlflow models serve`."""
+"""Time per request by size and by kind, of this server and of `mlflow models serve`."""
 
 import json
 import tempfile
@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.client import Client
 from benchmarks.errors import BenchmarkError
+from benchmarks.kinds import kinds
 from benchmarks.machine import describe_machine
 from benchmarks.models import row_sums, save_row_sums, table
 from benchmarks.paths import BENCH
@@ -45,12 +46,26 @@ QUICK = Plan(rounds=2, seconds=0.5)
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """What is sent.
+
+    Attributes:
+        title: What people read.
+        body: JSON.
+        labels: What its answer must be; `None` if both servers' must be the same.
+    """
+
+    title: str
+    body: bytes
+    labels: Sequence[float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """The median time per request of one server in one round."""
 
     server: str
-    rows: int
-    columns: int
+    title: str
     milliseconds: float
 
 
@@ -62,24 +77,46 @@ def run(plan: Plan) -> dict[str, Any]:
     """
     BENCH.mkdir(exist_ok=True)
     machine = describe_machine()
-    samples: list[Sample] = []
+    cells: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="payloads-", dir=BENCH) as directory:
         for columns in plan.columns:
             home = Path(directory) / str(columns)
             home.mkdir()
-            samples += _measure_columns(plan, columns, home)
-    cells = [_cell(samples, rows, columns) for columns in plan.columns for rows in plan.rows]
+            cells += _measure_columns(plan, columns, home)
+        for number, kind in enumerate(kinds()):
+            home = Path(directory) / f"kind-{number}"
+            home.mkdir()
+            request = Request(kind.title, json.dumps(kind.document).encode())
+            samples = [*_measure(plan, kind.save(home), [request], home)]
+            others.append({"title": kind.title, "bytes": len(request.body), **_times(samples)})
     return {
         "machine": machine,
         "plan": asdict(plan),
         "servers": {c.key: c.title for c in COMPETITORS},
         "cells": cells,
-        "targets": [target.to_json() for target in _targets(cells)],
+        "kinds": others,
+        "targets": [target.to_json() for target in _targets(cells, others)],
     }
 
 
-def _measure_columns(plan: Plan, columns: int, directory: Path) -> Iterator[Sample]:
+def _measure_columns(plan: Plan, columns: int, directory: Path) -> Iterator[dict[str, Any]]:
     model_path = save_row_sums(directory, columns)
+    requests = []
+    for rows in plan.rows:
+        frame = table(rows, columns)
+        body = json.dumps({"dataframe_split": frame.to_dict(orient="split")}).encode()
+        title = f"{rows:,} rows of {columns} columns"
+        requests.append(Request(title, body, row_sums(model_path, frame)))
+    samples = [*_measure(plan, model_path, requests, directory)]
+    for rows, request in zip(plan.rows, requests, strict=True):
+        some = [sample for sample in samples if sample.title == request.title]
+        yield {"rows": rows, "columns": columns, **_times(some)}
+
+
+def _measure(
+    plan: Plan, model_path: Path, requests: Sequence[Request], directory: Path
+) -> Iterator[Sample]:
     with ExitStack() as stack:
         servers = []
         for competitor in COMPETITORS:
@@ -96,29 +133,29 @@ def _measure_columns(plan: Plan, columns: int, directory: Path) -> Iterator[Samp
             servers.append(stack.enter_context(Running(competitor, site)))
         for server in servers:
             server.wait_until_ready()
-        for rows in plan.rows:
-            frame = table(rows, columns)
-            body = json.dumps({"dataframe_split": frame.to_dict(orient="split")}).encode()
-            expected = row_sums(model_path, frame)
-            for server in servers:
-                _check_answer(server, body, expected)
+        for request in requests:
+            _check_answers(servers, request)
             for number in range(1, plan.rounds + 1):
                 for server in servers:
-                    milliseconds = 1000 * _median_seconds(server, body, plan.seconds)
-                    yield Sample(server.competitor.key, rows, columns, milliseconds)
+                    milliseconds = 1000 * _median_seconds(server, request.body, plan.seconds)
+                    yield Sample(server.competitor.key, request.title, milliseconds)
                     print(
-                        f"Round {number}, {rows:,} rows of {columns} columns "
-                        f"({len(body):,} bytes), {server.competitor.title}: {milliseconds:.2f} ms",
+                        f"Round {number}, {request.title} ({len(request.body):,} bytes), "
+                        f"{server.competitor.title}: {milliseconds:.2f} ms",
                         flush=True,
                     )
 
 
-def _check_answer(server: Running, body: bytes, expected: list[float]) -> None:
-    client = Client(server.port)
-    answer = json.loads(client.post(server.competitor.path, body))
-    client.close()
-    if server.competitor.labels(answer) != expected:
-        raise BenchmarkError(f"{server.competitor.title} doesn't answer what the model does")
+def _check_answers(servers: Sequence[Running], request: Request) -> None:
+    expected = request.labels
+    for server in servers:
+        client = Client(server.port)
+        answer = json.loads(client.post(server.competitor.path, request.body))
+        client.close()
+        labels = server.competitor.labels(answer)
+        expected = labels if expected is None else expected
+        if labels != expected:
+            raise BenchmarkError(f"{server.competitor.title} doesn't answer what the model does")
 
 
 def _median_seconds(server: Running, body: bytes, seconds: float) -> float:
@@ -133,18 +170,13 @@ def _median_seconds(server: Running, body: bytes, seconds: float) -> float:
     return Spread.of(durations).median
 
 
-def _cell(samples: Sequence[Sample], rows: int, columns: int) -> dict[str, Any]:
+def _times(samples: Sequence[Sample]) -> dict[str, Any]:
+    """The times for a request in all rounds, and how many times faster the first server is."""
     own, other = (
-        [
-            s.milliseconds
-            for s in samples
-            if (s.server, s.rows, s.columns) == (competitor.key, rows, columns)
-        ]
+        [sample.milliseconds for sample in samples if sample.server == competitor.key]
         for competitor in COMPETITORS
     )
     return {
-        "rows": rows,
-        "columns": columns,
         "milliseconds": {
             competitor.key: Spread.of(values).to_json()
             for competitor, values in zip(COMPETITORS, (own, other), strict=True)
@@ -153,10 +185,13 @@ def _cell(samples: Sequence[Sample], rows: int, columns: int) -> dict[str, Any]:
     }
 
 
-def _targets(cells: Sequence[dict[str, Any]]) -> Iterator[Target]:
+def _targets(cells: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]) -> Iterator[Target]:
     for cell in cells:
         rows, columns = cell["rows"], cell["columns"]
         if (rows, columns) in ((10_000, 1), (10_000, 50), (1, 600)):
             noun = "row" if rows == 1 else "rows"
             what = f"{rows:,} {noun} of {columns} columns, times faster than {MLFLOW.title}"
             yield Target(what, 3, Spread(**cell["times_faster"]), at_least=True)
+    for kind in others:
+        what = f"{kind['title']}, times faster than {MLFLOW.title}"
+        yield Target(what, 1, Spread(**kind["times_faster"]), at_least=True)

@@ -126,12 +126,21 @@ def test_results_are_kept_as_json_table_and_chart(tmp_path: Path) -> None:
                 "times_faster": one,
             }
         ],
+        "kinds": [
+            {
+                "title": "texts, `list[str]`",
+                "bytes": 54_000,
+                "milliseconds": {"this": one, "mlflow": one},
+                "times_faster": one,
+            }
+        ],
         "targets": [Target("faster", 3, Spread.of([2.0]), at_least=True).to_json()],
     }
     text = report.write("payloads", results, tmp_path).read_text()
     assert "Measured on 2026-01-31: Some CPU, 2 cores" in text
     assert "| faster | at least 3 | 2.00 | no |" in text
     assert "| 1 row of 600 columns | 2.00 (1.00 to 3.00) |" in text
+    assert "| texts, `list[str]` (54,000 bytes) | 2.00 (1.00 to 3.00) |" in text
     assert (tmp_path / "payloads.svg").read_text().startswith("<svg ")
     assert '"high": 3.0' in (tmp_path / "payloads.json").read_text()
     report.render("payloads", tmp_path)
