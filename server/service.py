@@ -91,7 +91,7 @@ async def _start_environment(settings: Settings, stack: AsyncExitStack) -> Envir
     output = OutputPipe(process="environment")
     stack.callback(output.close)
     output.start()
-    environment = Environment(output.writable, settings.preload, settings.log_level)
+    environment = Environment(output.writable, settings.preload or (), settings.log_level)
     environment.adopt_orphans()
     stack.push_async_callback(environment.stop)
     await environment.start()

@@ -74,9 +74,10 @@ class Settings(BaseSettings):
         "auto",
         description="Have workers share the model's memory: auto (where that is safe), off.",
     )
-    preload: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("sklearn",),
-        description="Comma-separated modules that workers find imported, for faster loading.",
+    preload: Annotated[tuple[str, ...] | None, NoDecode] = Field(
+        None,
+        description="Comma-separated modules that workers find imported, for faster loading. "
+        "Default: auto, which is what the version's flavor imports.",
     )
     batching: Batching = Field(
         "auto",
@@ -217,6 +218,11 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
+
+    @field_validator("preload")
+    @classmethod
+    def _by_flavor(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if value is not None and [*map(str.lower, value)] == ["auto"] else value
 
     @field_validator("model_uri")
     @classmethod

@@ -16,7 +16,6 @@ from pytest_aiohttp import AiohttpClient
 from structlog.testing import capture_logs
 
 from server.processes.environment import Environment
-from server.settings import Settings
 from tests.support.clock import Clock
 from tests.support.events import has_its_fields
 from tests.support.gateway import Client, Gateway, Listener, running
@@ -110,7 +109,7 @@ async def environment(
     with os.fdopen(readable, "rb") as source, log.open("wb") as target:
         reader = threading.Thread(target=shutil.copyfileobj, args=(source, target))
         reader.start()
-        environment = Environment(writable, Settings.model_fields["preload"].default)
+        environment = Environment(writable, ())
         yield environment
         await environment.stop()
         os.close(writable)
@@ -121,7 +120,7 @@ async def environment(
 def processes(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator[Processes]:
     """The same for tests that are not asynchronous."""
     log = tmp_path_factory.mktemp("processes") / "log"
-    processes = Processes(log, Settings.model_fields["preload"].default)
+    processes = Processes(log, ())
     yield processes
     processes.close()
 

@@ -143,6 +143,24 @@ def test_how_many_predictions_at_a_time_is_measured_unless_it_is_said(
     assert read_settings().concurrency == concurrency
 
 
+@pytest.mark.parametrize(
+    ("given", "modules"),
+    [
+        ("", None),
+        ("auto", None),
+        (" Auto ", None),
+        ("sklearn", ("sklearn",)),
+        ("torch, xgboost", ("torch", "xgboost")),
+        (",", ()),
+    ],
+)
+def test_what_is_imported_ahead_follows_the_version_unless_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, given: str, modules: tuple[str, ...] | None
+) -> None:
+    monkeypatch.setenv("PRELOAD", given)
+    assert read_settings().preload == modules
+
+
 def test_merging_and_several_at_a_time_exclude_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BATCHING", "on")
     monkeypatch.setenv("CONCURRENCY", "1")

@@ -13,16 +13,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import structlog
-
 from server.processes.child import watch
-from server.processes.forker import Forked, Forker, ForkFailed
+from server.processes.flavor import Flavor
+from server.processes.forker import Forker
+from server.processes.model_process import Source
+from server.processes.supervised import Supervised
 from server.worker.descendants import become_reaper, end_children
 from server.worker.threads import THREAD_VARIABLES
 
 _DEFAULTS = {
     # Arrow's jemalloc starts a thread of its own as soon as it is loaded.
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
+    # As ONNX Runtime does, with a database beside, for telemetry.
+    "ORT_DISABLE_TELEMETRY": "1",
     # How long OpenBLAS's idle threads spin before they sleep: so many cycles as a power of two.
     # The default takes a core from the others for 20 ms after each prediction; this for 0.4.
     "OPENBLAS_THREAD_TIMEOUT": "20",
@@ -39,20 +42,12 @@ _BEGIN = (
     "import sys; from server.worker.alias import import_privately; "
     "import_privately('environment').main(int(sys.argv[1]))"
 )
-# Importing takes seconds, and longer on a machine that has much else to do.
-_START_SECONDS = 120.0
-_ATTEMPTS = 2
-# One that ends so soon after another is started anew after a pause.
-_LATELY_SECONDS = 60.0
-_LONGEST_PAUSE_SECONDS = 30.0
 # What its resource tracker gets to clean up when all that used it has ended.
 _LAST_SECONDS = 2.0
 _PAUSE_SECONDS = 0.005
 
-log = structlog.get_logger("server.processes.environment")
 
-
-class Environment:
+class Environment(Supervised):
     """Starts the environment process in such a way that it holds one thread and prints to `output`,
     and starts it anew when it has ended or was stopped. What it has forked lives on then.
 
@@ -69,52 +64,45 @@ class Environment:
     """
 
     def __init__(self, output: int, preload: tuple[str, ...], log_level: str = "info") -> None:
+        super().__init__()
         self.family: set[int] = set()
         self._output = output
         self._preload = preload
         self._log_level = log_level
-        self._turn = asyncio.Lock()
         # Orphans are told from it by `family`.
         self._starting = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._forker: Forker | None = None
         self._adopts = False
-        self._stopped = False
-        self._restarting: asyncio.Task[None] | None = None
-        self._lost_at = float("-inf")
-        self._pause = 0.0
+        self._flavors: dict[tuple[str, ...], Flavor] = {}
+        self._unfit: set[tuple[str, ...]] = set()
 
     @property
     def pid(self) -> int | None:
         """The process's number, if it runs."""
         return self._process.pid if self._process else None
 
-    async def start(self) -> None:
-        """Start it, unless it runs; it goes on importing for a while.
+    def take(self, modules: tuple[str, ...], *, nice: bool = True) -> Source:
+        """What forks processes that find these modules imported, for as long as it is not left.
+        Those who take the same ones share a process.
 
-        Raises:
-            OSError: the machine would not start it.
+        Args:
+            nice: Whether others serve that importing must not disturb.
         """
-        await self._running()
+        if not modules:
+            return self
+        if modules not in self._flavors:
+            self._flavors[modules] = Flavor(self, modules, self._unfit, self._log_level, nice=nice)
+        flavor = self._flavors[modules]
+        flavor.users += 1
+        return flavor
 
-    async def fork(
-        self, name: str, target: str, output: int | None = None, *, forks: bool = False
-    ) -> Forked:
-        """Have it fork a process, see `Forker.fork`.
-
-        Raises:
-            ForkFailed: neither this process nor the one started in its place does.
-            OSError: the machine has no room for another process.
-        """
-        for _ in range(_ATTEMPTS):
-            forker = await self._running()
-            try:
-                await forker.wait_ready(_START_SECONDS)
-                return await forker.fork(name, target, output, forks=forks)
-            except ForkFailed as error:
-                failed = error
-                self._lost(forker)
-        raise ForkFailed(f"the environment process fails: {failed}")
+    async def leave(self, source: Source) -> None:
+        """End what was taken, if nobody else has. What it has forked lives on."""
+        if isinstance(source, Flavor):
+            source.users -= 1
+            if not source.users:
+                del self._flavors[source.modules]
+                await source.stop()
 
     def adopt_orphans(self) -> None:
         """Have whatever outlives the process that started it become a child of this process, for
@@ -131,42 +119,24 @@ class Environment:
 
     async def stop(self) -> None:
         """End it, and wait until it has ended; what was forked from it must have ended before."""
-        self._stopped = True
-        self._restart_no_more()
-        async with self._turn:
-            forker, self._forker = self._forker, None
-            if forker is not None:
-                forker.close()
-            await asyncio.to_thread(self._collect)
-            if self._adopts:
-                await asyncio.to_thread(_wait_for_children)
+        await super().stop()
+        for flavor in [*self._flavors.values()]:
+            await flavor.stop()
+        if self._adopts:
+            await asyncio.to_thread(_wait_for_children)
 
-    async def _running(self) -> Forker:
-        # Whoever is cancelled here leaves it to start: that can't be stopped half-way.
-        starting = asyncio.get_running_loop().create_task(self._start())
-        # Retrieved here, where nobody may wait for it any more.
-        starting.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return await asyncio.shield(starting)
-
-    async def _start(self) -> Forker:
-        async with self._turn:
-            if self._stopped:
-                raise ForkFailed("it was stopped")
-            if self._forker is None:
-                await asyncio.to_thread(self._collect)
-                ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
-                with theirs:
-                    try:
-                        self._process = await asyncio.to_thread(self._execute, theirs.fileno())
-                        ours.send(self._told())
-                    except BaseException:
-                        ours.close()
-                        raise
-                self._forker = forker = Forker(
-                    self._process.pid, ours, self.family, lambda: self._lost(forker)
-                )
-                forker.ready.add_done_callback(self._spare_children)
-            return self._forker
+    async def _begin(self) -> Forker:
+        ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                self._process = await asyncio.to_thread(self._execute, theirs.fileno())
+                ours.send(self._told())
+            except BaseException:
+                ours.close()
+                raise
+        forker = Forker(self._process.pid, ours, self.family, lambda: self._lost(forker))
+        forker.ready.add_done_callback(self._spare_children)
+        return forker
 
     def _told(self) -> bytes:
         """What it reads first."""
@@ -203,37 +173,14 @@ class Environment:
                 unknown.set_result(None)
                 watch(pid, self.family, os.pidfd_open(pid), unknown)
 
-    def _lost(self, forker: Forker) -> None:
-        """Start it anew, unless it was about to end or would not even start."""
-        forker.close()
-        if self._stopped or forker is not self._forker:
-            return
-        self._forker = None
+    def _kill(self) -> None:
         assert self._process is not None
         self._process.kill()
-        log.warning("environment_lost", pid=self._process.pid)
-        if forker.ready.done() and not forker.ready.cancelled():
-            self._restart_no_more()
-            self._restarting = asyncio.get_running_loop().create_task(self._restart())
 
-    def _restart_no_more(self) -> None:
-        if self._restarting is not None:
-            self._restarting.cancel()
+    async def _collect(self) -> None:
+        await asyncio.to_thread(self._end_process)
 
-    async def _restart(self) -> None:
-        now = asyncio.get_running_loop().time()
-        lately = now - self._lost_at < _LATELY_SECONDS
-        self._lost_at = now
-        self._pause = min(_LONGEST_PAUSE_SECONDS, 2 * self._pause or 1.0) if lately else 0.0
-        # Whoever needs it meanwhile starts it at once.
-        await asyncio.sleep(self._pause)
-        try:
-            await self._running()
-        except OSError as error:
-            # Whoever needs it next tries again.
-            log.warning("environment_not_replaced", error=str(error))
-
-    def _collect(self) -> None:
+    def _end_process(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.wait()

@@ -24,6 +24,10 @@ class ForkFailed(OSError):
     """The process has ended, was stopped, or talks nonsense; it forks nothing any more."""
 
 
+class Unfit(Exception):
+    """The process says that it must not fork."""
+
+
 _Code: TypeAlias = "asyncio.Future[int | None]"
 # The process's number, a descriptor of it, and how it will have ended.
 _Answer: TypeAlias = tuple[int, int, _Code]
@@ -75,11 +79,18 @@ class Forker:
         channel.setblocking(False)
         self._loop.add_reader(channel, self._read)
 
+    @property
+    def was_ready(self) -> bool:
+        """Whether it has said so."""
+        ready = self.ready
+        return ready.done() and not ready.cancelled() and ready.exception() is None
+
     async def wait_ready(self, seconds: float) -> None:
         """Wait until it says that it is ready, or is lost.
 
         Raises:
             ForkFailed: it was stopped, or is not ready in time; it must be ended then.
+            Unfit: it must not fork, and says why.
         """
         try:
             async with asyncio.timeout(seconds):
@@ -87,6 +98,8 @@ class Forker:
         except TimeoutError:
             self.lose()
             raise ForkFailed("it does not become ready") from None
+        if not self.ready.cancelled():
+            self.ready.result()
 
     async def fork(
         self, name: str, target: str, output: int | None = None, *, forks: bool = False
@@ -202,6 +215,10 @@ class Forker:
                     told.set_result(exit_code)
             case {"ready": list(children)} if not self.ready.done():
                 self.ready.set_result([int(pid) for pid in children])
+            case {"unfit": str(reason)} if not self.ready.done():
+                self.ready.set_exception(Unfit(reason))
+                # Retrieved here: nobody may wait for it any more.
+                self.ready.exception()
             case _:
                 raise ValueError("not what is said here")
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import orjson
@@ -38,7 +38,7 @@ log = structlog.get_logger("server.processes.model_process")
 
 
 class Source(Protocol):
-    """A process that forks others: `Environment`, or a release's template."""
+    """A process that forks others: `Environment`, `Flavor`, or a release's template."""
 
     async def fork(
         self, name: str, target: str, output: int | None = None, *, forks: bool = False
@@ -65,6 +65,15 @@ class Deadline:
     def left(self) -> float:
         """Seconds that are left."""
         return max(0.0, self._due - self._loop.time())
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done meanwhile takes nothing of it."""
+        began = self._loop.time()
+        try:
+            yield
+        finally:
+            self._due += self._loop.time() - began
 
 
 class ModelProcess(asyncio.Protocol):

@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import structlog
 
 from server.errors import LoadFailed
 from server.processes.environment import Environment
-from server.processes.model_process import Deadline, ModelProcess
+from server.processes.model_process import Deadline, ModelProcess, Source
 from server.processes.ready import Ready
 from server.processes.template import Template
 from server.processes.worker_process import State, WorkerProcess
@@ -66,6 +67,7 @@ class Loader:
         self._directory = directory
         self._rehearse = rehearse
         self._example_decides = rehearse and replaces
+        self._replaces = replaces
         self._only_recorded = False
         self._new_worker = new_worker
         self._loop = asyncio.get_running_loop()
@@ -74,6 +76,8 @@ class Loader:
         self._template_losses = CrashRecord()
         self._fetching = asyncio.Lock()
         self._path: Path | None = None
+        # What the processes of this version come from, once that is known.
+        self._source: Source | None = None
         self._replacing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -206,13 +210,17 @@ class Loader:
         return self.ready.slots
 
     async def end_template(self) -> None:
-        """Give back the memory that only new workers would need: they load the version now."""
+        """Give back the memory that only new workers would need: they load the version now, and
+        what it imports."""
         template, self._template = self._template, None
+        source, self._source = self._source, self._environment
         if self._replacing is not None:
             self._replacing.cancel()
         if template is not None:
             self._run(template.stop())
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if source is not None:
+            await self._environment.leave(source)
 
     async def _load(
         self, process: ModelProcess, recorded: tuple[RecordedRequest, ...], *, share: bool
@@ -220,10 +228,11 @@ class Loader:
         """Load and rehearse the version in a process of its own, and fetch it before if need be."""
         name = "template" if share else "worker"
         try:
-            await process.start(self._environment, name, _LOAD, forks=True)
-            # From here on: importing what it comes from is not the version's time.
             deadline = Deadline(self._settings.load_timeout_seconds)
-            path = await self._fetch(deadline)
+            path, source = await self._fetch(deadline)
+            # Importing what it comes from is not the version's time.
+            with deadline.paused():
+                await process.start(source, name, _LOAD, forks=True)
             process.begin(self._spec(path, recorded, share=share).parts())
             ready = Ready.of(await process.wait_ready(deadline), answers=len(recorded))
         except BaseException:
@@ -233,12 +242,12 @@ class Loader:
             process.close_forks()
         return ready
 
-    async def _fetch(self, deadline: Deadline) -> str:
-        """Where the version's files are. They are downloaded in a process of its own, unless that
-        has been done and nobody has removed them."""
+    async def _fetch(self, deadline: Deadline) -> tuple[str, Source]:
+        """Where the version's files are, and what its processes come from. The files are downloaded
+        in a process of its own, unless that has been done and nobody has removed them."""
         async with self._fetching:
-            if self._path is not None and self._path.exists():
-                return str(self._path)
+            if self._path is not None and self._source is not None and self._path.exists():
+                return str(self._path), self._source
             # Until it is done, what is there is not all of it.
             self._path = None
             spec = DownloadSpec(
@@ -248,15 +257,19 @@ class Loader:
             )
             process = ModelProcess(self._model.display, phase="download")
             try:
-                await process.start(self._environment, "download", _DOWNLOAD)
+                with deadline.paused():
+                    await process.start(self._environment, "download", _DOWNLOAD)
                 process.begin(spec.parts())
-                (path,) = await process.wait_ready(deadline)
+                path, needed = await process.wait_ready(deadline)
             except BaseException:
                 await _discard(process)
                 raise
             self._run(process.stop())
             self._path = Path(str(path, "utf-8"))
-            return str(self._path)
+            if self._source is None:
+                modules = tuple(orjson.loads(needed)) if self._settings.preload is None else ()
+                self._source = self._environment.take(modules, nice=self._replaces)
+            return str(self._path), self._source
 
     def _spec(self, path: str, recorded: tuple[RecordedRequest, ...], *, share: bool) -> WorkerSpec:
         settings = self._settings

@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 
+from . import flavors, strict_json
 from .channel import Channel
 from .frames import Kind
 from .links import LeadsOut
@@ -21,7 +22,7 @@ _OWN = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.ERO
 
 
 def run(descriptors: list[int]) -> None:
-    """Fetch what the gateway names, and say where it lies.
+    """Fetch what the gateway names, and say where it lies and what loading it will import.
 
     Args:
         descriptors: The channel to the gateway, and what becomes standard output and error.
@@ -40,7 +41,7 @@ def run(descriptors: list[int]) -> None:
     except BaseException as error:
         report_failure(gateway, error, spec.directory, public=_public(error))
     else:
-        gateway.send(Kind.READY, path.encode())
+        gateway.send(Kind.READY, path.encode(), strict_json.dumps(flavors.needed(path)))
         # Until that is read: of a process that has ended, nothing counts.
         gateway.receive()
 

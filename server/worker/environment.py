@@ -42,11 +42,12 @@ def main(descriptor: int) -> None:
     alias.import_privately("process").prepare_environment(told["log_level"])
     with contextlib.suppress(BrokenPipeError):
         channel.send(json.dumps({"ready": [child.pid for child in children()]}).encode())
-    ForkLoop(channel, _run).run()
+    ForkLoop(channel, run_target).run()
     # Nothing is left to do, and what was imported may take long over its end.
     os._exit(0)
 
 
-def _run(target: str, descriptors: list[int]) -> None:
+def run_target(target: str, descriptors: list[int]) -> None:
+    """What a child does: the function that is called `MODULE:FUNCTION`."""
     module, _, function = target.partition(":")
     getattr(importlib.import_module(module), function)(descriptors)

@@ -1,4 +1,4 @@
-"""What the environment process imports ahead, so that every process forked from it finds it done.
+"""What an environment process imports ahead, so that every process forked from it finds it done.
 
 Nothing here may start a thread: a process with several can't be forked safely.
 """
@@ -15,20 +15,7 @@ import pandas as pd
 from mlflow.tracking._model_registry import utils as registry_utils
 from mlflow.utils import requirements_utils
 
-from . import download, main
-
-# The parts of scikit-learn that most pipelines are made of, and what MLflow reads them with.
-_SKLEARN = (
-    "mlflow.sklearn",
-    "skops.io",
-    "sklearn.compose",
-    "sklearn.ensemble",
-    "sklearn.feature_extraction.text",
-    "sklearn.impute",
-    "sklearn.linear_model",
-    "sklearn.pipeline",
-    "sklearn.preprocessing",
-)
+from . import download, flavors, main
 
 # What MLflow's client imports when it first talks to a registry and an artifact store.
 _OVER_HTTP = (
@@ -45,11 +32,15 @@ _IN_A_DATABASE = (
 def preload(modules: Iterable[str]) -> None:
     """Import what is needed to fetch and load models, and these modules that models may need."""
     for name in [*_client(), *modules]:
-        for part in _SKLEARN if name == "sklearn" else (name,):
+        for part in (*flavors.SKLEARN, flavors.SKOPS) if name == "sklearn" else (name,):
             _import(part)
     _initialise()
-    # What is imported stays: without this, the first collection in each worker would touch, and so
-    # copy, every page that it shares with this process.
+    keep()
+
+
+def keep() -> None:
+    """Have what is imported stay: without this, the first collection in each process that is forked
+    from this one would touch, and so copy, every page that they share."""
     gc.collect()
     gc.freeze()
 

@@ -71,18 +71,21 @@ def look() -> Footprint:
         return Footprint({}, frozenset(), frozenset(), unknown=True)
 
 
-def what_forbids_forking(before: Footprint, *, threads: Collection[int]) -> str | None:
+def what_forbids_forking(
+    before: Footprint, *, threads: Collection[int], who: str = "the model"
+) -> str | None:
     """Why this process, which has loaded a model, must not be forked; None where it may be.
 
     What is garbage does not count, nor what ends by itself within 0.2 s: only where something is
     found does that cost the time.
 
     Args:
-        before: What it held before it loaded the model.
+        before: What it held before.
         threads: Native ids of its own threads.
+        who: Who may hold something, for the sentence.
 
     Returns:
-        A sentence for users that says what the model holds, without paths.
+        A sentence for users that says what is held, without paths.
     """
     if before.unknown:
         return _UNKNOWN
@@ -96,7 +99,7 @@ def what_forbids_forking(before: Footprint, *, threads: Collection[int]) -> str 
         found = [*_running(before, threads), *_held(before)]
     except OSError:
         return _UNKNOWN
-    return _sentence(list(dict.fromkeys(found)))
+    return _sentence([f"{who} {what}" for what in dict.fromkeys(found)])
 
 
 def _sentence(found: list[str]) -> str | None:
@@ -109,20 +112,20 @@ def _running(before: Footprint, threads: Collection[int]) -> Iterator[str]:
     yield from _describe_threads(threads)
     for pid, name in _living_children():
         if pid not in before.children:
-            yield _with_name("the model has started a process", name)
+            yield _with_name("has started a process", name)
 
 
 def _held(before: Footprint) -> Iterator[str]:
     for number, identity, kind in _descriptors():
         if before.descriptors.get(number) != identity:
-            yield f"the model holds an open {kind}"
+            yield f"holds an open {kind}"
     if not all(map(_is_open, before.descriptors)):
         # What a fork is handed would take the numbers, such as that of standard output.
-        yield "the model has closed what it had not opened"
+        yield "has closed what it had not opened"
     if not before.mappings.issuperset(_writable_mappings()):
-        yield "the model shares memory that can be written to"
+        yield "shares memory that can be written to"
     if any(signal.getitimer(which)[0] for which in _TIMERS):
-        yield "the model has set a timer"
+        yield "has set a timer"
 
 
 def _describe_threads(own: Collection[int]) -> Iterator[str]:
@@ -136,7 +139,7 @@ def _describe_threads(own: Collection[int]) -> Iterator[str]:
             name = known.get(int(task)) or _comm(f"self/task/{task}")
         except OSError:  # it has ended
             continue
-        yield _with_name("the model has started a thread", "" if name == process else name)
+        yield _with_name("has started a thread", "" if name == process else name)
 
 
 def _comm(task: str) -> str:

@@ -1,6 +1,7 @@
 """What forked processes run that do as they are told. It imports little, as each of them does."""
 
 import json
+import os
 import socket
 import sys
 from pathlib import Path
@@ -16,5 +17,11 @@ def obey(descriptors: list[int]) -> None:
             raise RuntimeError("as it was told")
         # The last is that of the list itself.
         held = sorted(int(path.name) for path in Path("/proc/self/fd").iterdir())[:-1]
-        name = Path("/proc/self/comm").read_text().strip()
-        channel.sendall(json.dumps({"held": held, "name": name}).encode())
+        said = {
+            "held": held,
+            "name": Path("/proc/self/comm").read_text().strip(),
+            "nice": os.nice(0),
+            "parent": os.getppid(),
+            "imported": sorted(name for name in sys.modules if name.startswith("library_")),
+        }
+        channel.sendall(json.dumps(said).encode())
