@@ -24,8 +24,6 @@ from server.worker.threads import THREAD_VARIABLES
 _DEFAULTS = {
     # Arrow's jemalloc starts a thread of its own as soon as it is loaded.
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
-    # As ONNX Runtime does, with a database beside, for telemetry.
-    "ORT_DISABLE_TELEMETRY": "1",
     # How long OpenBLAS's idle threads spin before they sleep: so many cycles as a power of two.
     # The default takes a core from the others for 20 ms after each prediction; this for 0.4.
     "OPENBLAS_THREAD_TIMEOUT": "20",

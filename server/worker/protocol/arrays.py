@@ -9,8 +9,12 @@ from itertools import chain, islice
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from mlflow.types import DataType
 from mlflow.types.schema import Array
+
+# From pandas 3 on, what a Series hands out can't be written to.
+_WRITEABLE = pd.Series([0.0]).to_numpy().flags.writeable
 
 _LEAST_LONG, _MOST_LONG = -(2**63), 2**63 - 1
 
@@ -40,7 +44,10 @@ def arrays_of(type_: Array, values: Sequence[Any]) -> Any | None:
     if not all(values) or _copied(type_, values) is None:
         return None
     dtype = type_.dtype.to_numpy()
-    return _objects([np.array(value, dtype=dtype) for value in values])
+    arrays = [np.array(value, dtype=dtype) for value in values]
+    for array in arrays:
+        array.flags.writeable = _WRITEABLE
+    return _objects(arrays)
 
 
 def _copied(type_: Any, values: Sequence[Any]) -> Sequence[Any] | None:
