@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.client import Client
 from benchmarks.errors import BenchmarkError
-from benchmarks.kinds import kinds
+from benchmarks.large import kinds
 from benchmarks.machine import describe_machine
 from benchmarks.models import row_sums, save_row_sums, table
 from benchmarks.paths import BENCH
