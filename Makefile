@@ -52,6 +52,9 @@ bench-workers: $(INSTALLED) ## Measure memory of workers, and losing them; BEFOR
 bench-waiting: $(INSTALLED) ## Measure models that wait and stream; BEFORE=DIRECTORY compares.
 	$(BIN)/python -m benchmarks waiting $(if $(BEFORE),--before $(BEFORE))
 
+bench-models: $(INSTALLED) ## Measure types of models, each with its library; BEFORE=DIRECTORY compares.
+	$(BIN)/python -m benchmarks models $(if $(BEFORE),--before $(BEFORE))
+
 chaos: $(INSTALLED) ## Put a stack through CHAOS_SECONDS (60) of faults under load.
 	$(BIN)/python -W ignore -m tests.end_to_end.chaos
 
@@ -68,4 +71,4 @@ test-containers: $(INSTALLED) ## Build the images and try the whole stack; needs
 clean: ## Remove everything that was made.
 	rm -rf $(VENV) .bench .demo .mypy_cache .pytest_cache .ruff_cache build *.egg-info
 
-.PHONY: help install demo test lint format docs screenshot bench bench-swap bench-payloads bench-workers bench-waiting chaos fuzz test-faults test-containers clean
+.PHONY: help install demo test lint format docs screenshot bench bench-swap bench-payloads bench-workers bench-waiting bench-models chaos fuzz test-faults test-containers clean

@@ -15,6 +15,8 @@ from typing import Any
 
 from benchmarks import payloads, report, swap, throughput
 from benchmarks.errors import BenchmarkError
+from benchmarks.kinds import benchmark as kinds
+from benchmarks.kinds.catalogue import KINDS
 from benchmarks.paths import RESULTS
 from benchmarks.waiting import benchmark as waiting
 from benchmarks.workers import benchmark as workers
@@ -123,6 +125,25 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--classifier-rounds", type=_count, metavar="N", help="starts")
     command.add_argument("--classifier-seconds", type=_count, metavar="N", help="of each turn")
 
+    command = commands.add_parser("models", help="types of models, against mlflow models serve")
+    command.set_defaults(run=_models)
+    command.add_argument("--quick", action="store_true", help="about a minute for each type")
+    command.add_argument(
+        "--before", type=Path, metavar="DIRECTORY", help="another checkout to compare with"
+    )
+    command.add_argument(
+        "--checkout", type=Path, metavar="DIRECTORY", help="what is measured; this one unless given"
+    )
+    command.add_argument(
+        "--models", type=_names(KINDS), metavar="A,B", help=f"of {', '.join(KINDS)}"
+    )
+    command.add_argument(
+        "--parts", type=_names(kinds.PARTS), metavar="A,B", help=f"of {', '.join(kinds.PARTS)}"
+    )
+    command.add_argument("--clients", type=_counts, metavar="N,M", help="1,16,64")
+    command.add_argument("--rounds", type=_count, metavar="N")
+    command.add_argument("--seconds", type=_count, metavar="N", help="of each measurement")
+
     commands.add_parser("report", help="make tables and charts anew from the kept JSON")
     return parser
 
@@ -150,6 +171,11 @@ def _workers(options: argparse.Namespace) -> dict[str, Any]:
 def _waiting(options: argparse.Namespace) -> dict[str, Any]:
     plan = waiting.QUICK if options.quick else waiting.Plan()
     return waiting.run(replace(plan, **_given(plan, options)))
+
+
+def _models(options: argparse.Namespace) -> dict[str, Any]:
+    plan = kinds.QUICK if options.quick else kinds.Plan()
+    return kinds.run(replace(plan, **_given(plan, options)))
 
 
 def _given(plan: Any, options: argparse.Namespace) -> dict[str, Any]:

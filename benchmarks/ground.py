@@ -63,11 +63,7 @@ class Server:
 
     def info(self) -> dict[str, Any]:
         """What `/info` answers."""
-        body = get(self.port, "/info")
-        if body is None:
-            raise BenchmarkError("/info was not answered")
-        info: dict[str, Any] = json.loads(body)
-        return info
+        return info(self.port)
 
     def concurrency(self) -> dict[str, Any]:
         """How many predictions a worker runs at a time, and why; empty before there was such a
@@ -135,11 +131,18 @@ class Ground:
 
     @contextmanager
     def serving(
-        self, checkout: Checkout, name: str, workers: int = 1, **settings: str
+        self,
+        checkout: Checkout,
+        name: str,
+        workers: int = 1,
+        python: Path | None = None,
+        **settings: str,
     ) -> Iterator[Server]:
-        """This server with the Production version of a model, ready."""
+        """This server with the Production version of a model, ready; run by a Python of its own
+        where one is given."""
         settings |= {"POLL_INTERVAL_SECONDS": "0", "WORKERS": f"{workers}"}
-        with self.running(this_server(checkout.directory, **settings), name) as running:
+        kind = this_server(checkout.directory, python=python, **settings)
+        with self.running(kind, name) as running:
             log = EventLog(running.process.log)
             try:
                 server = Server(running, log)
@@ -190,6 +193,19 @@ class Ground:
         """A path that nothing has."""
         self._count += 1
         return self._directory / f"{self._count}-{name}"
+
+
+def info(port: int) -> dict[str, Any]:
+    """What `/info` of the server at a port answers.
+
+    Raises:
+        BenchmarkError: nothing.
+    """
+    body = get(port, "/info")
+    if body is None:
+        raise BenchmarkError("/info was not answered")
+    known: dict[str, Any] = json.loads(body)
+    return known
 
 
 def good_texts(count: int) -> list[str]:

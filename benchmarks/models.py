@@ -112,6 +112,16 @@ class Registry:
                 **options,
             )
 
+    def add_saved(self, name: str, path: Path, versions: int = 1) -> None:
+        """Register a model that was saved in a directory as that many versions of `name`, which is
+        new."""
+        with mlflow.start_run() as run:
+            mlflow.log_artifacts(os.fspath(path), "model")
+        source = f"{run.info.artifact_uri}/model"
+        self._client.create_registered_model(name)
+        for _ in range(versions):
+            self._client.create_model_version(name, source, run.info.run_id)
+
     def promote(self, name: str, version: int) -> None:
         """Move a version to Production, the only one there."""
         self._client.transition_model_version_stage(

@@ -2,14 +2,13 @@
 
 import json
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.client import Client
+from benchmarks.client import Client, median_seconds
 from benchmarks.errors import BenchmarkError
 from benchmarks.large import kinds
 from benchmarks.machine import describe_machine
@@ -21,8 +20,6 @@ from benchmarks.summaries import Spread
 from benchmarks.targets import Target
 
 COMPETITORS = (this_server(), MLFLOW)
-
-_FEWEST_REQUESTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +134,9 @@ def _measure(
             _check_answers(servers, request)
             for number in range(1, plan.rounds + 1):
                 for server in servers:
-                    milliseconds = 1000 * _median_seconds(server, request.body, plan.seconds)
+                    path = server.competitor.path
+                    took = median_seconds(server.port, path, request.body, plan.seconds)
+                    milliseconds = 1000 * took
                     yield Sample(server.competitor.key, request.title, milliseconds)
                     print(
                         f"Round {number}, {request.title} ({len(request.body):,} bytes), "
@@ -156,18 +155,6 @@ def _check_answers(servers: Sequence[Running], request: Request) -> None:
         expected = labels if expected is None else expected
         if labels != expected:
             raise BenchmarkError(f"{server.competitor.title} doesn't answer what the model does")
-
-
-def _median_seconds(server: Running, body: bytes, seconds: float) -> float:
-    client = Client(server.port)
-    durations: list[float] = []
-    end = time.monotonic() + seconds
-    while time.monotonic() < end or len(durations) < _FEWEST_REQUESTS:
-        started = time.perf_counter()
-        client.post(server.competitor.path, body)
-        durations.append(time.perf_counter() - started)
-    client.close()
-    return Spread.of(durations).median
 
 
 def _times(samples: Sequence[Sample]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,7 +52,7 @@ class ServerProcess:
         self.name = name
         self.log = log
         # MLflow looks for uvicorn on the path.
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        path = f"{Path(command[0]).parent}{os.pathsep}{os.environ['PATH']}"
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 command,

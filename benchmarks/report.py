@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import (
+    models_report,
     payloads_report,
     swap_report,
     throughput_report,
@@ -24,6 +25,7 @@ _BODIES: dict[str, Callable[[Results], str]] = {
     "payloads": payloads_report.body,
     "workers": workers_report.body,
     "waiting": waiting_report.body,
+    "models": models_report.body,
 }
 _CHARTS: dict[str, Callable[[Results], str]] = {
     "throughput": throughput_report.chart,
@@ -31,6 +33,7 @@ _CHARTS: dict[str, Callable[[Results], str]] = {
     "payloads": payloads_report.chart,
     "workers": workers_report.chart,
     "waiting": waiting_report.chart,
+    "models": models_report.chart,
 }
 
 BENCHMARKS = tuple(_BODIES)

@@ -129,15 +129,20 @@ class Running:
         return self.competitor.labels(answer)[0]
 
 
-def this_server(checkout: Path = REPOSITORY, **settings: str) -> Competitor:
+def this_server(
+    checkout: Path = REPOSITORY, *, python: Path | None = None, **settings: str
+) -> Competitor:
     """`python -m server`, with these settings on top of its defaults.
 
     Args:
         checkout: The repository that it is run from, by the Python in its `.venv` if it is another
             one than this.
+        python: Runs it instead of that.
         settings: Environment variables.
     """
-    python = sys.executable if checkout == REPOSITORY else str(checkout / ".venv/bin/python")
+    if python is None:
+        other = checkout != REPOSITORY
+        python = checkout / ".venv/bin/python" if other else Path(sys.executable)
 
     def launch(site: Site) -> Launch:
         env = {
@@ -148,20 +153,25 @@ def this_server(checkout: Path = REPOSITORY, **settings: str) -> Competitor:
             "LOG_FORMAT": "json",
             **settings,
         }
-        return Launch([python, "-m", "server"], checkout, env)
+        return Launch([str(python), "-m", "server"], checkout, env)
 
     return Competitor("this", "this server", launch, "/health")
 
 
-def _launch_mlflow(site: Site) -> Launch:
-    command = [
-        *(sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"),
-        *("--model-uri", site.model_uri, "--host", HOST, "--port", str(site.port)),
-    ]
-    return Launch(command, site.directory, {"MLFLOW_TRACKING_URI": site.tracking_uri})
+def mlflow_server(python: Path = Path(sys.executable)) -> Competitor:
+    """`mlflow models serve`, run by this Python."""
+
+    def launch(site: Site) -> Launch:
+        command = [
+            *(str(python), "-m", "mlflow", "models", "serve", "--env-manager", "local"),
+            *("--model-uri", site.model_uri, "--host", HOST, "--port", str(site.port)),
+        ]
+        return Launch(command, site.directory, {"MLFLOW_TRACKING_URI": site.tracking_uri})
+
+    return Competitor("mlflow", "mlflow models serve", launch, "/ping", package="mlflow")
 
 
-MLFLOW = Competitor("mlflow", "mlflow models serve", _launch_mlflow, "/ping", package="mlflow")
+MLFLOW = mlflow_server()
 
 
 def _launch_mlserver(site: Site) -> Launch:
