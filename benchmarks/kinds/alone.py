@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +48,15 @@ def measure(model_path: str, requests: Requests, seconds: float) -> dict[str, fl
     return {f"{size}": statistics.median(times) for size, times in took.items()}
 
 
-def _inputs(model: Any, requests: Requests, size: int) -> Any:
+def _inputs(model: Any, requests: Requests, size: int) -> Iterator[Any]:
     """What `mlflow models serve` gives the model for requests of so many rows."""
     schema = model.metadata.get_input_schema()
     for first in range(0, BODIES - size + 1, size):
-        body: Mapping[str, Any] = requests.body(first, size)
-        yield scoring_server.infer_and_parse_data(body, schema)
+        body = json.dumps(requests.body(first, size))
+        parsed = scoring_server._parse_json_data(  # type: ignore[no-untyped-call]
+            body, model.metadata, schema
+        )
+        yield parsed.data
 
 
 if __name__ == "__main__":

@@ -2,31 +2,34 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.client import Client
 from benchmarks.errors import BenchmarkError
-from benchmarks.servers import Running
 
 _TOLERANCE = 1e-5
 """Of the largest number in an answer: what is left of float32 after many sums."""
 
 
-def require_equal(servers: Sequence[Running], bodies: Sequence[Any]) -> None:
+def require_equal(ports: Mapping[str, int], bodies: Sequence[Any]) -> None:
     """Ask all servers the same.
+
+    Args:
+        ports: Where each listens, by its title.
+        bodies: The requests, as JSON values.
 
     Raises:
         BenchmarkError: one answers something else than the first, but for rounding.
     """
-    first, *others = [list(_answers(server, bodies)) for server in servers]
-    for server, answers in zip(servers[1:], others, strict=True):
-        for body, expected, answer in zip(bodies, first, answers, strict=True):
+    answers = {title: list(_answers(port, bodies)) for title, port in ports.items()}
+    first, *others = answers
+    for title in others:
+        for body, expected, answer in zip(bodies, answers[first], answers[title], strict=True):
             if not agree(expected, answer):
                 said = f"{json.dumps(expected)[:200]} and {json.dumps(answer)[:200]}"
                 asked = json.dumps(body)[:200]
-                title = server.competitor.title
-                raise BenchmarkError(f"{title} answers otherwise to {asked}: {said}")
+                raise BenchmarkError(f"{first} and {title} answer {asked} differently: {said}")
 
 
 def agree(one: Any, other: Any) -> bool:
@@ -62,11 +65,11 @@ def _numbers(value: Any) -> Iterator[float]:
             yield value
 
 
-def _answers(server: Running, bodies: Sequence[Any]) -> Iterator[Any]:
-    client = Client(server.port)
+def _answers(port: int, bodies: Sequence[Any]) -> Iterator[Any]:
+    client = Client(port)
     try:
         for body in bodies:
-            content = client.post(server.competitor.path, json.dumps(body).encode())
+            content = client.post("/invocations", json.dumps(body).encode())
             yield json.loads(content)["predictions"]
     finally:
         client.close()

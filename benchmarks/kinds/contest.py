@@ -97,7 +97,8 @@ def measure_loads(
                 title: stack.enter_context(contest.ground.running(competitor, contest.name))
                 for title, competitor in contest.competitors().items()
             }
-            require_equal([*servers.values()], [*contest.requests.bodies(), json.loads(thousand)])
+            ports = {title: running.port for title, running in servers.items()}
+            require_equal(ports, [*contest.requests.bodies(), json.loads(thousand)])
             for running in servers.values():
                 run_wrk(running.url, bodies, max(clients), _WARM_UP_SECONDS)
             order = list(servers.items())

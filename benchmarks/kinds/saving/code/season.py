@@ -16,8 +16,8 @@ class Season(PythonModel):
     ) -> np.ndarray:
         """A number for each row."""
         when = model_input["when"].dt
-        angle = 2 * np.pi * when.dayofyear.to_numpy() / _YEAR_DAYS
-        weekend = when.dayofweek.to_numpy() >= 5
+        angle = 2 * np.pi * when.day_of_year.to_numpy() / _YEAR_DAYS
+        weekend = when.day_of_week.to_numpy() >= 5
         amount = model_input["amount"].to_numpy()
         expected: np.ndarray = amount * (1 + 0.3 * np.sin(angle)) * np.where(weekend, 1.2, 1.0)
         return expected
