@@ -1,6 +1,6 @@
 """Tables and chart of the benchmark of types of models."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from benchmarks.charts import Bar, Group, bar_chart
@@ -39,21 +39,24 @@ def body(results: Result) -> str:
 
 
 def chart(results: Result) -> str:
-    """How many times the requests a second at 16 clients, as bars."""
-    bars = []
-    for key in KINDS:
-        if "loads" not in results.get(key, {}):
-            continue
-        for cell in results[key]["loads"]["cells"]:
-            if cell["clients"] == _CHART_CLIENTS:
-                times = cell["requests_per_second_times"][MLFLOW]
-                bars.append(Bar(results[key]["title"], *_ends(times)))
-    title = f"Times the requests a second of mlflow models serve, {_CHART_CLIENTS} clients"
-    return bar_chart(title, [Group("", bars)] if bars else [Group("", [Bar("", 1, 1, 1)])], 1)
+    """Bars of the first part that was measured."""
+    for part, (title, tell) in _CHARTS.items():
+        kinds = [results[key] for key in KINDS if part in results.get(key, {})]
+        if bars := [_bar(kind["title"], tell(kind[part])) for kind in kinds]:
+            return bar_chart(title, [Group("", bars)], digits=2)
+    raise ValueError("nothing was measured")
 
 
-def _ends(values: Mapping[str, float]) -> tuple[float, float, float]:
-    return values["median"], values["low"], values["high"]
+def _bar(title: str, values: Mapping[str, float]) -> Bar:
+    return Bar(title, values["median"], values["low"], values["high"])
+
+
+def _busy(loads: Result) -> Mapping[str, float]:
+    """How many times the requests a second there are at 16 clients, or else at the most."""
+    cells = {cell["clients"]: cell for cell in loads["cells"]}
+    cell = cells.get(_CHART_CLIENTS, loads["cells"][-1])
+    times: Mapping[str, float] = cell["requests_per_second_times"][MLFLOW]
+    return times
 
 
 def _rates(kinds: list[Result], plan: Result) -> str:
@@ -176,3 +179,18 @@ def _before(kinds: list[Result]) -> str:
     ]
     heads = ["", *(f"requests/s at {count}" for count in clients), "1,000 rows"]
     return f"Now, times as fast as before, round by round:\n\n{table(heads, rows)}"
+
+
+_CHARTS: Mapping[str, tuple[str, Callable[[Result], Mapping[str, float]]]] = {
+    "loads": (f"Times the requests/s of mlflow models serve, {_CHART_CLIENTS} clients", _busy),
+    "starts": ("Times as fast to start", lambda starts: starts["seconds_times"][MLFLOW]),
+    "alone": (
+        "Milliseconds of predict for one row",
+        lambda alone: next(iter(alone.values())),
+    ),
+    "promotion": (
+        "Seconds until a promoted version is as fast",
+        lambda promotion: dict.fromkeys(("median", "low", "high"), promotion[NOW]["back_seconds"]),
+    ),
+}
+"""Of each part, a chart's title, and what its bars show."""
