@@ -278,7 +278,10 @@ from server.processes.environment import Environment
 async def main():
     environment = Environment(2, ())
     await environment.start()
-    print(Path(f"/proc/{environment.pid}/cmdline").read_text().partition("-c")[0])
+    # Its files are closed, by which its start is told, a moment before it has a command line.
+    while not (line := Path(f"/proc/{environment.pid}/cmdline").read_text()):
+        await asyncio.sleep(0.01)
+    print(line.partition("-c")[0])
     await environment.stop()
 
 asyncio.run(main())

@@ -245,7 +245,7 @@ async def test_a_model_that_waits_is_merged_where_that_was_set(
     """
     client = await connect(await start_gateway(saved.save(rows), batching="on"))
     assert (await concurrency(client))["slots"] == 1
-    answers = await asyncio.gather(*(client.predict(TEXT_REQUEST) for _ in range(16)))
+    answers = await asyncio.gather(*(client.predict(TEXT_REQUEST) for _ in range(64)))
     assert max(answer.json["predictions"][0] for answer in answers) > 4
 
 
