@@ -160,10 +160,10 @@ class Predictor:
     def _answer_group(self, group: "_Group") -> Iterator[list[Answer]]:
         base, merges, members = group
         if base is not None and merges:
-            shares = self._sizes.shares(len(members))
-            for share in range(shares):
-                start, end = (len(members) * place // shares for place in (share, share + 1))
-                yield self._predict_group(base, members[start:end])
+            while members:
+                share = self._sizes.share(len(members))
+                yield self._predict_group(base, members[:share])
+                members = members[share:]
             return
         most = self._most_on_trial() if base is not None else 0
         tried = [one for one in members if most and self._is_on_trial(one)][:most]

@@ -68,6 +68,7 @@ class BatchSizes:
         quarter = self._seconds.get(power - 2, 0.0)
         return half + 2 * max(half - quarter, 0.0) if quarter else 2 * half
 
-    def shares(self, rows: int) -> int:
-        """Into how many predictions so many rows are best cut."""
-        return -(-rows // self.best())
+    def share(self, rows: int) -> int:
+        """How many of so many rows go into the next prediction: they are cut evenly."""
+        predictions = -(-rows // self.best())
+        return -(-rows // predictions)

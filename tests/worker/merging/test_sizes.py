@@ -56,6 +56,6 @@ def test_a_model_that_becomes_slower_gets_fewer_rows() -> None:
     assert settle(sizes, lambda rows: 0.001 * max(rows, 8)) == 8
 
 
-@pytest.mark.parametrize(("rows", "shares"), [(1, 1), (16, 1), (17, 2), (40, 3)])
-def test_requests_are_cut_into_as_few_predictions_as_are_best(rows: int, shares: int) -> None:
-    assert BatchSizes(16).shares(rows) == shares
+@pytest.mark.parametrize(("rows", "share"), [(1, 1), (16, 16), (17, 9), (40, 14)])
+def test_requests_are_cut_evenly_into_as_few_predictions_as_are_best(rows: int, share: int) -> None:
+    assert BatchSizes(16).share(rows) == share
