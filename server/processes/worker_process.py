@@ -59,12 +59,14 @@ class WorkerProcess(ModelProcess):
 
     Attributes:
         slots: How many batches it answers at a time.
+        most: How many requests it may get in one, where it has one slot.
     """
 
     def __init__(self, version: str, user: "User") -> None:
         super().__init__(version)
         self.state = State.STARTING
         self.slots = 1
+        self.most = 1
         self._user = user
         self._sent = 0
         self._held = 0

@@ -45,7 +45,6 @@ class Dispatcher:
         self._queue = Queue(settings.max_batch_rows)
         self._held = Held()
         self._ahead_from = math.inf
-        self._most = 1
         self._dispatching = False
         self._closed: ServingError | None = None
         self.empty = asyncio.Event()
@@ -90,7 +89,7 @@ class Dispatcher:
 
     def add(self, worker: WorkerProcess, *, merging: bool) -> None:
         """Give work to a worker from now on."""
-        self._most = self._settings.max_batch_rows if merging and worker.slots == 1 else 1
+        worker.most = self._settings.max_batch_rows if merging else 1
         self._free(worker)
 
     def worker_lost(self, worker: WorkerProcess) -> None:
@@ -230,7 +229,7 @@ class Dispatcher:
         self._held.take(worker, number)
         left = self._held.of(worker)
         if worker.slots == 1:
-            self._most = self._most_after(finding)
+            worker.most = self._most_after(finding)
             if finding is Finding.WAITS:
                 worker.slots = SLOTS_OF_WAITING
                 self._keeper.worker_waits()
@@ -276,15 +275,16 @@ class Dispatcher:
             self._dispatch_alone()
         idle, shared = self._held.idle, self._queue.shared
         while shared and idle:
-            most = self._most if idle[0].slots == 1 else 1
+            most = idle[0].most if idle[0].slots == 1 else 1
             share = min(math.ceil(len(shared) / len(idle)), most)
             if calls := self._queue.take(share):
                 self._send(idle.popleft(), calls)
         # What is to be alone comes before.
         ahead = len(shared) >= self._ahead_from and not self._queue.alone
-        if ahead and (calls := self._queue.take(min(len(shared), self._most))):
+        if ahead:
             (worker,) = self._held.batches
-            self._send(worker, calls)
+            if calls := self._queue.take(min(len(shared), worker.most)):
+                self._send(worker, calls)
 
     def _dispatch_alone(self) -> None:
         """Dispatch what nobody else may be asked beside."""
@@ -331,7 +331,8 @@ class Dispatcher:
         # it need not wait, then, until this loop has handed out its answers. With several, another
         # one may be free sooner; and a stream may last, so that nobody could take it in time.
         only = len(self._held.of(worker)) == 1
-        lone = self._settings.workers == 1 and self._most > 1 and only and not batch.streams
+        merges = worker.slots == 1 and worker.most > 1
+        lone = self._settings.workers == 1 and merges and only and not batch.streams
         self._ahead_from = batch.size if lone else math.inf
 
     def _retire(self, worker: WorkerProcess) -> None:

@@ -141,8 +141,9 @@ class Serving:
     def _finish(self, number: bytes, job: "_Job | None") -> None:
         if job is not None:
             del self._open[decode_number(number)]
+        finding = self._conclude()
         self._tell_of_merging()
-        self._gateway.send(Kind.DONE, number, self._conclude())
+        self._gateway.send(Kind.DONE, number, finding)
 
     def _answer_in_context(
         self, number: bytes, parts: Sequence[memoryview], job: "_Job | None"
@@ -163,7 +164,8 @@ class Serving:
 
     def _tell_of_merging(self) -> None:
         """Say what live requests have shown, where that is not what the rehearsal did."""
-        if (formats := self._predictor.formats) is not self._told:
+        # Of one that waits, the gateway hears otherwise.
+        if (formats := self._predictor.formats) is not self._told and self._slots == 1:
             self._told = formats
             reason = LIVE if formats else NO_MORE
             self._gateway.send(Kind.MERGING, reason.encode(), *map(str.encode, sorted(formats)))

@@ -1,7 +1,8 @@
 """Answering a batch: merge what may be merged, predict, cut the answer up again."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -25,8 +26,8 @@ from .sizes import BatchSizes
 from .together import Answered, predict_together
 from .trials import Trials
 
-# Merging is given up for good after this many merged predictions that failed although each
-# request alone was answered.
+# Merging requests of a key is given up for good after this many merged predictions that failed
+# although each request alone was answered; and of any after so many keys.
 _TROUBLE_LIMIT = 3
 
 
@@ -72,7 +73,8 @@ class Predictor:
         self._keys = keys
         self._sizes = sizes
         self._trials = Trials(protocol, keys, sizes)
-        self._trouble = 0
+        self._trouble: Counter[MergeKey] = Counter()
+        self._dropped = 0
 
     @property
     def merges(self) -> bool:
@@ -159,23 +161,37 @@ class Predictor:
 
     def _answer_group(self, group: "_Group") -> Iterator[list[Answer]]:
         base, merges, members = group
-        if base is not None and merges:
-            while members:
-                share = self._sizes.share(len(members))
-                yield self._predict_group(base, members[:share])
-                members = members[share:]
-            return
-        most = self._most_on_trial() if base is not None else 0
-        tried = [one for one in members if most and self._is_on_trial(one)][:most]
-        if tried:
-            yield from self._try(tried)
-            # What came of it may let others be merged now.
-            places = {one.index for one in tried}
-            for other in self._groups([one for one in members if one.index not in places]):
-                yield from self._answer_group(other)
-            return
-        for member in members:
-            yield [self._predict_alone(member)]
+        if base is None:
+            for member in members:
+                yield [self._predict_alone(member)]
+        elif merges:
+            yield from self._predict_together(base, members)
+        else:
+            yield from self._answer_on_trial(members)
+
+    def _predict_together(self, base: MergeKey, members: list[_Member]) -> Iterator[list[Answer]]:
+        while members:
+            share = self._sizes.share(len(members)) if self._keys.merges(base) else 1
+            yield self._predict_group(base, members[:share])
+            members = members[share:]
+
+    def _answer_on_trial(self, members: list[_Member]) -> Iterator[list[Answer]]:
+        """Answer requests that may not be merged yet, and try some of them; merge the others once
+        that has shown that they may."""
+        changes = self._keys.changes
+        learning = True
+        while members:
+            most = self._most_on_trial() if learning else 0
+            tried, members = members[: max(most, 1)], members[max(most, 1) :]
+            if most and self._is_on_trial(tried[0]):
+                learning = yield from self._try(tried)
+            else:
+                for member in tried:
+                    yield [self._predict_alone(member)]
+            if self._keys.changes != changes:
+                for other in self._groups(members):
+                    yield from self._answer_group(other)
+                return
 
     def _most_on_trial(self) -> int:
         # Whether the model waits, in which case nobody shares anything, is told by requests alone.
@@ -185,19 +201,21 @@ class Predictor:
         key = member.request.merge_key
         return key is not None and self._keys.on_trial(key)
 
-    def _try(self, group: list[_Member]) -> Iterator[list[Answer]]:
+    def _try(self, group: list[_Member]) -> Generator[list[Answer], None, bool]:
         """Answer requests on trial, then see whether together they would have got the same.
 
         Each has its answer before that, and waits for nothing.
+
+        Returns:
+            Whether there was anything to be learnt.
         """
         answered = []
         for member in group:
             answer = self._predict_alone(member)
             yield [answer]
-            if answer.outcome is Outcome.OK:
+            if answer.outcome is Outcome.OK and self._is_on_trial(member):
                 answered.append(Answered(member.request, answer.body))
-        if answered:
-            self._trials.hold(answered)
+        return bool(answered) and self._trials.hold(answered)
 
     def _predict_group(self, base: MergeKey, group: list[_Member]) -> list[Answer]:
         if len(group) == 1:
@@ -218,7 +236,7 @@ class Predictor:
         # One row must not spoil its neighbours' answers.
         answers = [self._predict_alone(member) for member in group]
         if all(answer.outcome is Outcome.OK for answer in answers):
-            self._note_trouble(problem)
+            self._note_trouble(base, problem)
         return answers
 
     def _predict_alone(self, member: _Member) -> Answer:
@@ -229,7 +247,7 @@ class Predictor:
         with self._judge.measuring() if self._judge is not None else nullcontext():
             predictions = self._protocol.predict(request)
         body = self._protocol.encode(request, predictions)
-        if request.rows == 1:
+        if request.rows == 1 and request.merge_key is not None:
             self._sizes.note(1, time.perf_counter() - started)
         return body
 
@@ -268,11 +286,16 @@ class Predictor:
                 return _internal_error(member.index, member.request_id, error)
         return Answer(member.index, 200, Outcome.OK, body)
 
-    def _note_trouble(self, problem: str) -> None:
-        self._trouble += 1
-        if self._trouble == _TROUBLE_LIMIT:
-            self._keys.bar_all()
+    def _note_trouble(self, base: MergeKey, problem: str) -> None:
+        self._trouble[base] += 1
+        if self._trouble[base] < _TROUBLE_LIMIT:
+            return
+        self._keys.drop(base)
+        self._dropped += 1
+        if self._dropped == 1:
             logs.log.warning("merging_turned_off", extra={"fields": {"error": problem}})
+        if self._dropped >= _TROUBLE_LIMIT:
+            self._keys.bar_all()
 
 
 def _refusal(index: int, error: InvalidInput) -> Answer:

@@ -3,8 +3,8 @@
 Libraries add up in another order for other numbers of rows, and what that changes grows with the
 largest number of a vector rather than with each: of ten probabilities the smallest may differ in
 its second digit. So the numbers of a vector are compared by what is largest among them, besides
-each by itself; a number that stands alone has only itself. How wide the bounds are depends on
-whether the numbers are float32, which JSON shows: each of them is one.
+each by itself; one that stands alone, by what is largest in its place in any answer. How wide the
+bounds are depends on whether the numbers are float32, which JSON shows: each of them is one.
 """
 
 import json
@@ -16,15 +16,15 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-# Of each number, for those of a vector and for one that stands alone.
+# Of each number.
 _RELATIVE = 1e-5
-_RELATIVE_ALONE = 1e-6
-# Of the largest number of a vector: some 8 units in the last place of a float32.
+# Of the largest number of a vector, or in the place of one that stands alone: some 8 units in the
+# last place of a float32.
 _OF_FLOAT32 = 1e-6
 _OF_FLOAT64 = 1e-9
 # Where others of its vector are far larger, no number may differ by more than that of the largest
 # in its place, unless both are next to nothing: that would let anything pass.
-_OF_PLACE = 1e-2
+_OF_PLACE = 1e-3
 _NOTHING = 1e-7
 
 _Numbers: TypeAlias = npt.NDArray[np.float64]
@@ -132,11 +132,11 @@ def _close(left: _Vector, right: _Vector, scale: _Scale, place: _Place) -> bool:
         return True
     sizes = np.maximum(np.abs(one), np.abs(other))
     different = np.abs(one - other)
-    if len(sizes) == 1:
-        return bool(different <= _RELATIVE_ALONE * sizes)
     share = _OF_FLOAT32 if _are_float32(one) and _are_float32(other) else _OF_FLOAT64
     largest_there = np.maximum(scale.of(place, sizes), sizes)
-    if left.record:
+    if len(sizes) == 1:
+        most = share * largest_there
+    elif left.record:
         most = share * np.minimum(sizes.max(), largest_there)
     else:
         most = np.minimum(share * sizes.max(), np.maximum(_OF_PLACE * largest_there, _NOTHING))

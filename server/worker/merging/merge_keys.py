@@ -1,12 +1,12 @@
 """Which requests share predictions, as far as this worker knows."""
 
 from collections import Counter
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from ..protocol import FORMATS, AnswerKind, MergeKey
-from ..protocol.tables import ArrayKind, Kind
+from ..protocol.tables import Kind
 from .together import Answered, Differs, widest
 
 # A key is proved by as many agreeing predictions, of as many rows, so many of them different: what
@@ -14,32 +14,35 @@ from .together import Answered, Differs, widest
 _PREDICTIONS = 8
 _ROWS = 32
 _DIFFERENT = 3
-# And what stands in a column beside others by as many, of as many rows that have it.
+# And that a column may lack values, beside rows that have them, by as many, of as many such rows.
 _PREDICTIONS_BESIDE = 4
 _ROWS_BESIDE = 8
+# After so many keys that differ together, and none that does not, nothing is tried any more.
+_BARRED_AT_FIRST = 3
 # Keys hold what clients chose: names of columns, and parameters.
 _MOST_KEYS = 256
-# For so many keys, rows are kept that others are tried with.
+# Of each key, and of all keys in bytes of bodies, which take some ten times that when parsed.
 _WITNESSES = 4
-_MOST_WITNESSED = 16
+_MOST_BYTES = 1024 * 1024
 
-_NUMBERS = frozenset({int, float})
 _NULL = type(None)
-
-Deviation: TypeAlias = tuple[int, Kind]
-"""Another kind in a column than in those of a key that is proved; the column by its place."""
+# Beside a missing value, a column of these stays what it is; one of integers or truth values would
+# become another one for rows that lack nothing.
+_NULLABLE = frozenset({float, str, list, dict})
 
 
 class Standing(NamedTuple):
     """What is known of requests of a key.
 
     Attributes:
-        base: The proved key that they may be merged with: their own, or one that they are like.
-        untried: How they differ from that, as far as nobody has seen yet whether it matters.
+        base: The proved key that they may be merged with: their own, or that of requests which
+            lack fewer values.
+        untried: In which columns, by their place, they lack values, as far as nobody has seen yet
+            whether that matters.
     """
 
     base: MergeKey | None
-    untried: frozenset[Deviation] = frozenset()
+    untried: frozenset[int] = frozenset()
 
     @property
     def merges(self) -> bool:
@@ -48,11 +51,26 @@ class Standing(NamedTuple):
 
 
 @dataclass(slots=True)
+class _Witnesses:
+    """Different requests of a key, and their answers, that others are tried with."""
+
+    rows: dict[bytes, Answered] = field(default_factory=dict)
+    size: int = 0
+
+    def take(self, member: Answered, room: int) -> None:
+        """Keep a request where there is room, in bytes."""
+        size = member.request.size + len(member.answer)
+        if len(self.rows) < _WITNESSES and size <= room and member.row not in self.rows:
+            self.rows[member.row] = member
+            self.size += size
+
+
+@dataclass(slots=True)
 class _Trial:
     kinds: set[AnswerKind] = field(default_factory=set)
     predictions: int = 0
     rows: int = 0
-    different: dict[bytes, Answered] = field(default_factory=dict)
+    witnesses: _Witnesses = field(default_factory=_Witnesses)
 
 
 @dataclass(slots=True)
@@ -62,24 +80,26 @@ class _Proved:
     Attributes:
         kind: What kind of answer was right.
         witnesses: Rows of it that others are tried with.
-        fitting: Deviations from it that change nothing.
-        barred: Those that do.
-        trials: In how many predictions, and rows, another one has changed nothing so far.
+        may_lack: Columns that may lack a value without changing another answer.
+        must_not: Those that may not.
+        apart: Keys of requests that lack values which may be lacking singly only.
+        trials: In how many predictions, and rows, one that lacks others has changed nothing so far.
     """
 
     kind: AnswerKind
-    witnesses: list[Answered]
-    fitting: set[Deviation] = field(default_factory=set)
-    barred: set[Deviation] = field(default_factory=set)
-    trials: dict[Deviation, tuple[int, int]] = field(default_factory=dict)
+    witnesses: _Witnesses
+    may_lack: set[int] = field(default_factory=set)
+    must_not: set[int] = field(default_factory=set)
+    apart: set[MergeKey] = field(default_factory=set)
+    trials: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
 class MergeKeys:
     """The merge keys whose requests give the same answers together as alone.
 
-    A key is proved by itself; those that differ from it by a missing value here, or a whole number
-    there, need only show that this does not matter: each such deviation by itself, or there would
-    be as many keys as there are ways to leave values out.
+    A key is proved by itself; requests that differ from it only in that they lack values need show
+    that this does not matter for one column after the other, or there would be as many keys as
+    there are ways to leave values out.
 
     Args:
         everything: Whether all keys count as proved, whatever the model answers.
@@ -87,6 +107,7 @@ class MergeKeys:
 
     Attributes:
         formats: The request formats of those that share predictions.
+        changes: How often it has changed which do.
     """
 
     def __init__(self, *, everything: bool = False, tries: bool = False) -> None:
@@ -97,6 +118,7 @@ class MergeKeys:
         self._everything = everything
         self._tries = tries
         self.formats = FORMATS if everything else frozenset[str]()
+        self.changes = 0
 
     @property
     def any_merges(self) -> bool:
@@ -114,9 +136,12 @@ class MergeKeys:
             return Standing(key)
         for base in self._like.get((key.format, key.outline), ()):
             proved = self._proved[base]
-            deviations = _deviations(base.kinds, key.kinds)
-            if deviations is not None and proved.barred.isdisjoint(deviations):
-                return Standing(base, deviations - proved.fitting)
+            lacking = _lacking(base.kinds, key.kinds)
+            if lacking is None or not proved.must_not.isdisjoint(lacking) or key in proved.apart:
+                continue
+            if (untried := lacking - proved.may_lack) and not proved.witnesses.rows:
+                continue
+            return Standing(base, untried)
         return Standing(None)
 
     def merges(self, key: MergeKey) -> bool:
@@ -142,34 +167,41 @@ class MergeKeys:
 
     def witnesses(self, member: Answered) -> list[Answered]:
         """Different rows that a request on trial may be merged with."""
-        key = _key_of(member)
+        key = key_of(member)
         if (base := self.standing(key).base) is not None:
-            return self._proved[base].witnesses
+            return [*self._proved[base].witnesses.rows.values()]
         trial = self._trials.get(key)
-        return [*trial.different.values()] if trial else []
+        return [*trial.witnesses.rows.values()] if trial else []
 
-    def prove(self, key: MergeKey, kind: AnswerKind, members: Sequence[Answered] = ()) -> None:
+    def prove(self, key: MergeKey, kind: AnswerKind, members: Iterable[Answered] = ()) -> None:
         """Let requests of this key share predictions.
 
         Args:
             key: Their merge key.
             kind: What kind of answer was right for them.
-            members: Some of them, all different.
+            members: Some of them, for others to be tried with.
         """
         self._trials.pop(key, None)
-        kept = members[:_WITNESSES] if len(self._proved) < _MOST_WITNESSED else ()
-        self._proved[key] = _Proved(kind, [*kept])
+        room = _MOST_BYTES - sum(proved.witnesses.size for proved in self._proved.values())
+        witnesses = _Witnesses()
+        for member in members:
+            witnesses.take(member, room - witnesses.size)
+        self._proved[key] = _Proved(kind, witnesses)
         self._like.setdefault((key.format, key.outline), []).append(key)
         self.formats |= {key.format}
+        self.changes += 1
 
-    def meet(self, member: Answered) -> "_Trial":
+    def meet(self, member: Answered) -> None:
         """Keep a request of a key that is on trial by itself, for others to be tried with."""
-        key = _key_of(member)
+        self._meet(member)
+
+    def _meet(self, member: Answered) -> _Trial:
+        key = key_of(member)
         self._trials[key] = trial = self._trials.pop(key, None) or _Trial()
-        if len(self._trials) > _MOST_KEYS:
-            self._trials.pop(next(iter(self._trials)))
-        if len(trial.different) < _WITNESSES:
-            trial.different.setdefault(member.row, member)
+        trial.witnesses.take(member, _MOST_BYTES)
+        held = sum(one.witnesses.size for one in self._trials.values())
+        while len(self._trials) > 1 and (held > _MOST_BYTES or len(self._trials) > _MOST_KEYS):
+            held -= self._trials.pop(next(iter(self._trials))).witnesses.size
         return trial
 
     def agree(self, members: Sequence[Answered], kind: AnswerKind, rows: int) -> None:
@@ -180,20 +212,20 @@ class MergeKeys:
             kind: What kind of answer the model gave.
             rows: How many rows the prediction had.
         """
-        key = _key_of(members[0])
+        key = key_of(members[0])
         if (base := self.standing(key).base) is not None:
             self._agree_beside(base, members, kind, enough=False)
             return
         for member in members:
-            trial = self.meet(member)
+            trial = self._meet(member)
         trial.kinds.add(kind)
         trial.predictions += 1
         trial.rows += rows
         enough = trial.predictions >= _PREDICTIONS and trial.rows >= _ROWS
-        if not enough or len(trial.different) < _DIFFERENT:
+        if not enough or len(trial.witnesses.rows) < _DIFFERENT:
             return
         try:
-            self.prove(key, widest(trial.kinds), [*trial.different.values()])
+            self.prove(key, widest(trial.kinds), trial.witnesses.rows.values())
         except Differs:
             self.bar(members)
 
@@ -201,10 +233,10 @@ class MergeKeys:
         """Let requests like those of a proved key share predictions with them.
 
         Args:
-            members: Such requests, which have been tried together with others.
+            members: Such requests, each of which has been predicted together with others.
             kind: What kind of answer was right for all.
         """
-        base = self.standing(_key_of(members[0])).base
+        base = self.standing(key_of(members[0])).base
         assert base is not None
         self._agree_beside(base, members, kind, enough=True)
 
@@ -213,37 +245,59 @@ class MergeKeys:
     ) -> None:
         proved = self._proved[base]
         counts = Counter(
-            deviation for member in members for deviation in self.standing(_key_of(member)).untried
+            column for member in members for column in self.standing(key_of(member)).untried
         )
         try:
             proved.kind = widest({proved.kind, kind})
         except Differs:
             self._bar_beside(proved, counts)
             return
-        for deviation, count in counts.items():
-            predictions, rows = proved.trials.pop(deviation, (0, 0))
+        for column, count in counts.items():
+            predictions, rows = proved.trials.pop(column, (0, 0))
             predictions, rows = predictions + 1, rows + count
             if enough or (predictions >= _PREDICTIONS_BESIDE and rows >= _ROWS_BESIDE):
-                proved.fitting.add(deviation)
+                proved.may_lack.add(column)
+                self.changes += 1
             else:
-                proved.trials[deviation] = predictions, rows
+                proved.trials[column] = predictions, rows
 
     def bar(self, members: Sequence[Answered]) -> None:
-        """Never let requests like these, which were tried together, share a prediction again."""
-        key = _key_of(members[0])
+        """Never again let requests like these, which were tried together, share a prediction: not
+        by themselves if that is how they were tried, and otherwise not beside others.
+
+        Of some that lack several values it may be each or all that matters: those alone are kept
+        from others, unless they lack but one.
+        """
+        key = key_of(members[0])
         if (base := self.standing(key).base) is not None:
-            untried = [self.standing(_key_of(member)).untried for member in members]
-            self._bar_beside(self._proved[base], frozenset().union(*untried))
+            proved = self._proved[base]
+            untried = {key_of(member): self.standing(key_of(member)).untried for member in members}
+            singly = [columns for columns in untried.values() if len(columns) == 1]
+            self._bar_beside(proved, frozenset[int]().union(*singly))
+            proved.apart.update(one for one, columns in untried.items() if len(columns) > 1)
+            if len(proved.apart) > _MOST_KEYS:
+                proved.must_not.update(range(len(base.kinds)))
+            self.changes += 1
             return
         self._trials.pop(key, None)
         self._barred.add(key)
-        # What looks across rows in one format does so in all.
-        self._tries = False
+        self._tries &= bool(self._proved) or len(self._barred) < _BARRED_AT_FIRST
+        self.changes += 1
 
-    def _bar_beside(self, proved: _Proved, deviations: Collection[Deviation]) -> None:
-        proved.barred.update(deviations)
-        for deviation in deviations:
-            proved.trials.pop(deviation, None)
+    def _bar_beside(self, proved: _Proved, columns: Collection[int]) -> None:
+        proved.must_not.update(columns)
+        for column in columns:
+            proved.trials.pop(column, None)
+
+    def drop(self, key: MergeKey) -> None:
+        """Let no requests of a proved key, or like one, share predictions any more."""
+        if self._everything:
+            self.bar_all()
+        elif self._proved.pop(key, None) is not None:
+            self._like[key.format, key.outline].remove(key)
+            self._barred.add(key)
+            self.formats = frozenset(known.format for known in self._proved)
+            self.changes += 1
 
     def bar_all(self) -> None:
         """Let no requests share predictions any more."""
@@ -252,33 +306,25 @@ class MergeKeys:
         self._like.clear()
         self._trials.clear()
         self.formats = frozenset()
+        self.changes += 1
 
 
-def _key_of(member: Answered) -> MergeKey:
+def key_of(member: Answered) -> MergeKey:
+    """The merge key of a request that has one."""
     key = member.request.merge_key
     assert key is not None
     return key
 
 
-def _deviations(base: Sequence[Kind], kinds: Sequence[Kind]) -> frozenset[Deviation] | None:
-    """How kinds differ from others, None if in more than missing values and whole numbers."""
+def _lacking(base: Sequence[Kind], kinds: Sequence[Kind]) -> frozenset[int] | None:
+    """In which columns there is nothing where others have a value; None if there is another
+    difference, or if that would change those others."""
     if len(base) != len(kinds):
         return None
-    pairs = enumerate(zip(base, kinds, strict=True))
-    found = [(place, one, other) for place, (one, other) in pairs if one != other]
-    if not all(_alike(one, other) for _, one, other in found):
-        return None
-    return frozenset((place, other) for place, _, other in found)
-
-
-def _alike(one: Kind, other: Kind) -> bool:
-    if isinstance(one, ArrayKind) and isinstance(other, ArrayKind):
-        return one.shape == other.shape and _alike(one.items, other.items)
-    if isinstance(one, ArrayKind) or isinstance(other, ArrayKind):
-        return False
-    types = (_types(one) | _types(other)) - {_NULL}
-    return len(types) <= 1 or types <= _NUMBERS
-
-
-def _types(kind: type | frozenset[type]) -> frozenset[type]:
-    return kind if isinstance(kind, frozenset) else frozenset({kind})
+    columns = []
+    for column, (whole, kind) in enumerate(zip(base, kinds, strict=True)):
+        if whole != kind:
+            if kind is not _NULL or whole not in _NULLABLE:
+                return None
+            columns.append(column)
+    return frozenset(columns)

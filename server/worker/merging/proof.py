@@ -19,7 +19,7 @@ from ..protocol import (
     Request,
 )
 from .forms import alike, in_any_form
-from .merge_keys import MergeKeys
+from .merge_keys import MergeKeys, key_of
 from .sizes import BatchSizes
 from .together import Answered, Differs, compare, widest
 from .variations import Row, leave_out, vary
@@ -40,7 +40,7 @@ _MOST_TOGETHER = 64
 
 _SAFE = "rows predicted together gave what each gave alone: merging is safe"
 LIVE = "rows of live requests predicted together gave what each gave alone: merging is safe"
-NO_MORE = "live requests together did not give what each gives alone"
+NO_MORE = "live requests that shared predictions failed although each alone was answered"
 UNTRIED = "live requests will tell"
 
 
@@ -142,7 +142,6 @@ class _Prover:
         self._keys = MergeKeys(tries=True)
         self._sizes = BatchSizes(most_rows)
         self._forms: list[_Form] = []
-        self._forms_with_nulls: list[_Form] = []
 
     def prove(
         self,
@@ -203,15 +202,9 @@ class _Prover:
         asked = [request and self._beside_proved(request) for request in requests]
         if not any(asked):
             return
-        for other in self._forms_with_nulls:
-            if self._same_inputs(other.members, asked):
-                self._keys.prove_beside(_with_requests(other.members, asked), other.kind)
-                return
         with contextlib.suppress(_Undecided):
             members = self._answer_alone(asked, 1)
-            kind = self._prove_beside([*members.values()], whole)
-            if kind is not None:
-                self._forms_with_nulls.append(_Form(members, kind))
+            self._prove_beside([*members.values()], whole)
 
     def _beside_proved(self, request: Request) -> Request | None:
         key = request.merge_key
@@ -235,18 +228,41 @@ class _Prover:
         for members in beside.values():
             self._prove_beside(members, self._keys.witnesses(members[0]))
 
-    def _prove_beside(
-        self, members: Sequence[Answered], whole: Sequence[Answered]
-    ) -> AnswerKind | None:
-        """Prove, or bar, what is like a proved key, beside some of that; return the kind of answer
-        that was right for both."""
-        try:
-            kind = self._compare_orders([*members, *whole], [*members, *whole])
-        except Differs:
+    def _prove_beside(self, members: Sequence[Answered], whole: Sequence[Answered]) -> None:
+        """Prove, or bar, what is like a proved key, beside some of that."""
+        # All of them in one prediction, with some that lack nothing.
+        most = max(min(self._most_rows, _MOST_TOGETHER) // 2, 1)
+        for start in range(0, len(members), most):
+            some = members[start : start + most]
+            beside = [*some, *whole[: max(self._most_rows - len(some), 1)]]
+            try:
+                self._keys.prove_beside(some, self._compare_orders(beside, beside))
+            except Differs:
+                self._bar_beside(some, whole)
+
+    def _bar_beside(self, members: Sequence[Answered], whole: Sequence[Answered]) -> None:
+        """Bar what makes a difference, and not what was only tried beside it."""
+        some: dict[MergeKey, list[Answered]] = {}
+        for member in members:
+            some.setdefault(key_of(member), []).append(member)
+        if len(some) == 1:
             self._keys.bar(members)
-            return None
-        self._keys.prove_beside(members, kind)
-        return kind
+            return
+        guilty = [one for one in some if self._differ(some[one], whole)]
+        for key in guilty:
+            self._keys.bar(some.pop(key))
+        if not guilty:
+            self._keys.bar(members)
+        elif innocent := [member for one in some.values() for member in one]:
+            self._prove_beside(innocent, whole)
+
+    def _differ(self, members: Sequence[Answered], whole: Sequence[Answered]) -> bool:
+        beside = [*members, *whole[: max(self._most_rows - len(members), 1)]]
+        try:
+            self._compare_orders(beside, beside)
+        except Differs:
+            return True
+        return False
 
     def _same_inputs(
         self, members: Mapping[int, Answered], requests: Sequence[Request | None]

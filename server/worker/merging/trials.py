@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from .. import logs
 from ..frames import TRIED_AT_A_TIME
 from ..protocol import Protocol
-from .merge_keys import MergeKeys
+from .merge_keys import MergeKeys, key_of
 from .sizes import BatchSizes
 from .together import Answered, Differs, compare
 
@@ -44,25 +44,53 @@ class Trials:
         # Few, so that a key is proved within one large batch, and the rest of that is merged.
         return min(TRIED_AT_A_TIME, max(self._sizes.best(), 2))
 
-    def hold(self, members: Sequence[Answered]) -> None:
-        """Try requests, all of one key or all like one that is proved."""
-        most = max(self._sizes.best(), 2)
-        if not (others := self._others(members, most)):
+    def hold(self, members: Sequence[Answered]) -> bool:
+        """Try requests, all of one key or all like one that is proved; return whether there was
+        anything to be learnt from them."""
+        if not (rows := self._beside_others(members)):
             self._keys.meet(members[0])
-            return
-        rows = [*members, *others]
-        self._chance.shuffle(rows)
+            return False
         started = time.monotonic()
         try:
             kind = compare(self._protocol, rows)
         except Differs as difference:
-            self._keys.bar(members)
             logs.log.debug("merging barred: %s", difference)
+            self._bar(members)
         else:
             self._sizes.note(len(rows), time.monotonic() - started)
             self._keys.agree(members, kind, len(rows))
         finally:
             self._credit -= time.monotonic() - started
+        return True
+
+    def _bar(self, members: Sequence[Answered]) -> None:
+        """Bar what makes a difference, and not what was only tried beside it."""
+        some: dict[frozenset[int], list[Answered]] = {}
+        for member in members:
+            some.setdefault(self._untried(member), []).append(member)
+        if len(some) == 1:
+            self._keys.bar(members)
+            return
+        before = self._keys.changes
+        for alike in some.values():
+            try:
+                compare(self._protocol, self._beside_others(alike) or alike)
+            except Differs:
+                self._keys.bar(alike)
+        if self._keys.changes == before:
+            self._keys.bar(members)
+
+    def _untried(self, member: Answered) -> frozenset[int]:
+        return self._keys.standing(key_of(member)).untried
+
+    def _beside_others(self, members: Sequence[Answered]) -> list[Answered]:
+        """These, and others that they are tried with, in any order; none if nothing is to be learnt
+        from it."""
+        if not (others := self._others(members, max(self._sizes.best(), 2))):
+            return []
+        rows = [*members, *others]
+        self._chance.shuffle(rows)
+        return rows
 
     def _others(self, members: Sequence[Answered], most: int) -> list[Answered]:
         """Rows that these are tried with: others than they are, and the same a second time where

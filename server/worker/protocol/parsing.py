@@ -10,7 +10,16 @@ from ..codecs import FORMATS, LARGEST_MERGED_BODY
 from .bodies import CSV, JSON, media_type, read_csv, read_json, read_parquet
 from .errors import InvalidInput
 from .signature import InputSignature
-from .tables import SCALARS, Kind, Layout, kind_of_block, kinds_of, layout_of
+from .tables import (
+    SCALARS,
+    Kind,
+    Layout,
+    kind_of_block,
+    kinds_of,
+    layout_of,
+    of_arrays,
+    of_numbers,
+)
 
 SPLIT = "dataframe_split"
 RECORDS = "dataframe_records"
@@ -21,6 +30,7 @@ INPUTS = "inputs"
 GUESSED_DATES = frozenset({SPLIT, RECORDS})
 
 _NUMBERS = frozenset({int, float})
+_CELLS: frozenset[Kind] = frozenset({list, dict})
 
 _EXPECTED = (
     f"body must be a JSON object with exactly one of '{SPLIT}', '{RECORDS}', '{INSTANCES}' "
@@ -214,7 +224,11 @@ def _merge_key(
         kinds = kinds_of(table, layout.orient, cells=cells)
         if kinds is not None and signature.columns:
             kinds = signature.kinds_in(kinds, layout, table)
-    if kinds is None:
+        elif kinds is not None and not cells:
+            kinds = of_arrays(kinds)
+    if kinds is not None and signature.numeric:
+        kinds = of_numbers(kinds)
+    if kinds is None or not (_CELLS.isdisjoint(kinds) or _can_be_written(table)):
         return None
     counted = format_ == SPLIT and payload.get("index") is not None
     if params is None:
@@ -224,6 +238,15 @@ def _merge_key(
         return MergeKey(format_, (layout, counted, orjson.dumps(params)), kinds)
     except orjson.JSONEncodeError:
         return None
+
+
+def _can_be_written(table: Any) -> bool:
+    """Whether cells are not nested more deeply than orjson writes: rows are told apart by that."""
+    try:
+        orjson.dumps(table)
+    except orjson.JSONEncodeError:
+        return False
+    return True
 
 
 def json_type(value: Any) -> str:

@@ -4,7 +4,7 @@ import itertools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pandas as pd
 from mlflow.pyfunc import PyFuncModel
@@ -19,7 +19,7 @@ _CONVERTED: frozenset[Kind] = frozenset({int, LargeInteger, str})
 
 # Those of ISO 8601 that each can be read by itself.
 _ISO_DATE = re.compile(
-    r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d{1,9})?)?(Z|[+-]\d{2}(:?\d{2})?)?)?", re.ASCII
+    r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}(:?\d{2})?)?)?", re.ASCII
 )
 
 
@@ -54,6 +54,7 @@ class InputSignature:
         stackable: Rows are converted one by one in every format, so that those of several
             requests may be stacked without changing what the model gets for each.
         has_tensors: It declares tensors.
+        numeric: It declares tensors, all of them of numbers.
         converting: The columns that get the same from values of several JSON types, or whose values
             must be looked at to tell whether each is converted by itself.
         budget: How large a frame a request may become.
@@ -67,6 +68,7 @@ class InputSignature:
     scalar_columns: dict[str, Column] | None
     stackable: bool
     has_tensors: bool
+    numeric: bool
     converting: frozenset[Any]
     budget: Budget
 
@@ -89,6 +91,9 @@ class InputSignature:
             scalar_columns=_scalar_columns(columns, labels),
             stackable=_stackable(schema, from_type_hint),
             has_tensors=schema is not None and schema.is_tensor_spec(),
+            numeric=schema is not None
+            and schema.is_tensor_spec()
+            and all(spec.type.kind in "iuf" for spec in cast("list[TensorSpec]", schema.inputs)),
             converting=_converting(columns),
             budget=Budget(columns),
         )
@@ -143,7 +148,7 @@ class InputSignature:
                     # pandas reads them in the format of the first.
                     return None
             elif kind is int or kind is LargeInteger:
-                found[name] = float if column.type is DataType.double else int
+                found[name] = float
         return (*found.values(),) if len(found) == len(kinds) else None
 
     def texts_of(self, names: Iterable[Any]) -> list[Any]:
@@ -161,13 +166,11 @@ class InputSignature:
 
 
 def _converting(columns: dict[Any, Column]) -> frozenset[Any]:
-    # Whole numbers become floats in `double`, and those of any size integers in a required `long`.
+    # Whole numbers become floats in `double`.
     return frozenset(
         name
-        for name, (type_, required) in columns.items()
-        if type_ is DataType.double
-        or type_ is DataType.datetime
-        or (type_ is DataType.long and required)
+        for name, (type_, _) in columns.items()
+        if type_ is DataType.double or type_ is DataType.datetime
     )
 
 

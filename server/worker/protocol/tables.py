@@ -29,6 +29,8 @@ class ArrayKind(NamedTuple):
     items: type | frozenset[type]
 
 
+_NUMBERS = frozenset({int, float, LargeInteger})
+
 Kind = type | frozenset[type] | ArrayKind
 """The type that all values of a column have, the set of their types, or what arrays they are."""
 
@@ -109,6 +111,28 @@ def kind_of_block(rows: Sequence[Sequence[Any]]) -> Kind | None:
     if isinstance(items, ArrayKind):
         return ArrayKind((len(rows[0]), *items.shape), items.items)
     return None if items is None else ArrayKind((len(rows[0]),), items)
+
+
+def of_arrays(kinds: tuple[Kind, ...]) -> tuple[Kind, ...]:
+    """Return kinds of columns as those of arrays, which have one type for all that they hold."""
+    return (*(kind if isinstance(kind, ArrayKind) else ArrayKind((), kind) for kind in kinds),)
+
+
+def of_numbers(kinds: tuple[Kind, ...]) -> tuple[Kind, ...]:
+    """Return kinds of arrays that become arrays of a type of numbers, number by number: whole ones
+    of any size are no others then."""
+    return (
+        *(
+            kind._replace(items=float)
+            if isinstance(kind, ArrayKind) and _NUMBERS.issuperset(_set(kind.items))
+            else kind
+            for kind in kinds
+        ),
+    )
+
+
+def _set(items: type | frozenset[type]) -> frozenset[type]:
+    return items if isinstance(items, frozenset) else frozenset({items})
 
 
 def kind_of(values: Sequence[Any], *, cells: bool = False) -> Kind | None:

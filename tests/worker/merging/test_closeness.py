@@ -78,6 +78,17 @@ def test_a_number_may_hide_behind_larger_ones_only_where_it_is_always_small() ->
     assert same_bodies(left, right, bodies(float32(1e4, 50.0)))
 
 
+def test_a_number_that_stands_alone_is_compared_by_the_largest_in_its_place() -> None:
+    def bodies(*rows: Any) -> list[bytes]:
+        return [json.dumps({"predictions": [row]}).encode() for row in rows]
+
+    # Of a sum that comes near zero, as another order of adding up has it.
+    left, right = bodies(*float32(1e-4)), bodies(*float32(1.002e-4))
+    assert not same_bodies(left, right)
+    assert same_bodies(left, right, bodies(*float32(1.5)))
+    assert not same_bodies(bodies(1e-4), bodies(1.002e-4), bodies(1.1))
+
+
 def test_numbers_of_records_are_compared_with_their_own_column() -> None:
     alone = [{"price": 1e6 + n, "share": 0.5} for n in range(4)]
     together = [{"price": 1e6 + n, "share": 0.5 + 1e-4} for n in range(4)]

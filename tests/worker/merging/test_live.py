@@ -19,7 +19,7 @@ OPTIONAL = ModelSignature(
     inputs=Schema(
         [
             ColSpec(DataType.double, "x", required=False),
-            ColSpec(DataType.long, "n", required=False),
+            ColSpec(DataType.double, "y", required=False),
             ColSpec(DataType.string, "text", required=False),
         ]
     )
@@ -95,29 +95,143 @@ def noting(saved: SavedModels, predict: str, **options: Any) -> Any:
 def test_rows_with_and_without_missing_values_are_merged(saved: SavedModels) -> None:
     predictor, rows = noting(
         saved,
-        "return [[str(x), str(n is None or n != n or int(n)), str(t)] for x, n, t in "
-        "zip(model_input['x'], model_input['n'], model_input['text'].fillna('none'))]",
+        "return [[str(x), str(y), str(t)] for x, y, t in "
+        "zip(model_input['x'], model_input['y'], model_input['text'].fillna('none'))]",
         signature=OPTIONAL,
-        input_example=pd.DataFrame({"x": [1.5, 2.5], "n": [3, 4], "text": ["a", "b"]}),
+        input_example=pd.DataFrame({"x": [1.5, 2.5], "y": [3.5, 4.5], "text": ["a", "b"]}),
     )
     patterns = [
         {
             "x": None if number & 1 else number / 2,
-            "n": None if number & 2 else number,
+            "y": None if number & 2 else number,
             "text": None if number & 4 else f"text {number}",
         }
         for number in range(64)
     ]
-    bodies = [{"dataframe_records": [row]} for row in patterns]
-    found = answers(predictor, bodies, 32)
+    found = answers(predictor, [{"dataframe_records": [row]} for row in patterns], 32)
     assert {answer.outcome for answer in found} == {Outcome.OK}
     for row, answer in zip(patterns, found, strict=True):
-        x = "nan" if row["x"] is None else str(row["x"])
-        n = "True" if row["n"] is None else str(row["n"])
-        expected = f'{{"predictions":[["{x}","{n}","{row["text"] or "none"}"]]}}'
+        x, y = ("nan" if row[name] is None else str(float(str(row[name]))) for name in "xy")
+        expected = f'{{"predictions":[["{x}","{y}","{row["text"] or "none"}"]]}}'
         assert answer.body == expected.encode()
     # Not by their patterns, of which each batch had eight.
-    assert rows() == [32, 32]
+    assert len(rows()) < 12
+
+
+LOOKUP = (
+    "return [{'7': 'gold', '11': 'silver'}.get(t, 'none') for t in model_input['id'].astype(str)]"
+)
+LONG = ColSpec(DataType.long, "id", required=False)
+
+
+@pytest.mark.parametrize("signature", [ModelSignature(inputs=Schema([LONG])), None])
+def test_integers_stay_integers_beside_rows_that_have_none(
+    saved: SavedModels, signature: ModelSignature | None
+) -> None:
+    example = pd.DataFrame({"id": [1234, 5678]}) if signature else None
+    path = saved.save(LOOKUP, signature=signature, input_example=example)
+    _, _, predictor = rehearsed(path)
+
+    def ids(*some: Any) -> list[bytes]:
+        bodies = [{"dataframe_records": [{"id": one}]} for one in some]
+        return [answer.body for answer in answers(predictor, bodies, 16)]
+
+    ids(*[1234, 5678, None, 1.5, 99] * 40)
+    gold, _, silver, _ = ids(7, None, 11, 2.5)
+    assert (gold, silver) == (b'{"predictions":["gold"]}', b'{"predictions":["silver"]}')
+
+
+def test_ids_of_any_size_are_exact_beside_floats(saved: SavedModels) -> None:
+    signature = ModelSignature(inputs=Schema([ColSpec(DataType.long, "id")]))
+    path = saved.save(
+        "return [str(one) for one in model_input['id']]",
+        signature=signature,
+        input_example=pd.DataFrame({"id": [3, 4]}),
+    )
+    _, _, predictor = rehearsed(path)
+    sent = [17] * 40 + [5.0] * 64 + [2**53 + 1, 5.0, 10**17 + 1, 3] * 4
+    found = answers(predictor, [{"dataframe_records": [{"id": one}]} for one in sent], 16)
+    for one, answer in zip(sent, found, strict=True):
+        if answer.outcome is Outcome.OK:
+            assert answer.body == f'{{"predictions":["{int(one)}"]}}'.encode()
+
+
+@pytest.mark.parametrize("most", [2, 8, 256])
+def test_only_what_was_tried_beside_others_counts(saved: SavedModels, most: int) -> None:
+    path = saved.save(
+        "return model_input['y'].fillna(model_input['y'].max()).fillna(-1).tolist()",
+        signature=OPTIONAL,
+        input_example=pd.DataFrame({"x": [1.5, 2.5], "y": [3.5, 4.5], "text": ["a", "b"]}),
+    )
+    _, _, predictor = rehearsed(path, max_batch_rows=most)
+    bodies = [
+        {"dataframe_records": [{"x": 1.5, "y": y, "text": "a"}]}
+        for y in [None, 7.5, 8.5, None] * 40
+    ]
+    alone = [
+        b'{"predictions":[%s]}' % (b"%.1f" % y if y else b"-1.0") for y in [None, 7.5, 8.5, None]
+    ]
+    assert [answer.body for answer in answers(predictor, bodies, 16)] == alone * 40
+    # The others lack what changes nothing.
+    text = [{"dataframe_records": [{"x": x, "y": 7.5, "text": None}]} for x in (1.5, None)] * 40
+    assert {answer.outcome for answer in answers(predictor, text, 16)} == {Outcome.OK}
+    assert predictor.merges
+
+
+def test_one_who_sends_what_is_nested_too_deeply_harms_nobody(saved: SavedModels) -> None:
+    _, _, predictor = rehearsed(saved.save("return [1.0] * len(model_input)", **BARE))
+    deep: list[Any] = []
+    for _ in range(300):
+        deep = [deep]
+    found = answers(predictor, [{"dataframe_records": [{"x": 1, "a": deep}]}] * 20, 5)
+    assert len(found) == 20
+
+
+def test_many_equal_requests_on_trial_are_answered_in_good_time(saved: SavedModels) -> None:
+    _, _, predictor = rehearsed(
+        saved.save("return [1.0] * len(model_input)", **BARE), max_batch_rows=10_000
+    )
+    found = answers(predictor, [{"dataframe_records": [{"x": 1.5}]}] * 5000, 5000)
+    assert len(found) == 5000
+
+
+def test_requests_that_can_t_be_merged_keep_others_from_nothing(saved: SavedModels) -> None:
+    predict = """
+        import uuid
+        if "trace" in model_input:
+            return [str(uuid.uuid4()) for _ in range(len(model_input))]
+        return (model_input["x"] * 2).tolist()
+        """
+    _, _, predictor = rehearsed(saved.save(predict, **BARE))
+    answers(predictor, [{"dataframe_records": [{"x": x, "trace": 1}]} for x in numbers()], 16)
+    assert not predictor.merges
+    answers(predictor, [{"dataframe_records": [{"x": x}]} for x in numbers()], 16)
+    assert predictor.merges
+
+
+@pytest.mark.parametrize("shape", ["(h @ w)[:, 0]", "h @ w", "pd.DataFrame(h @ w)"])
+def test_networks_of_one_output_are_merged(saved: SavedModels, shape: str) -> None:
+    path = saved.save(
+        f"""
+        import numpy as np
+        chance = np.random.default_rng(0)
+        a = model_input.to_numpy().astype("float32")
+        first, second, w = (
+            chance.normal(size=size).astype("float32") / 8
+            for size in ((20, 256), (256, 256), (256, 1))
+        )
+        h = np.maximum(np.maximum(a @ first, 0) @ second, 0)
+        return {shape}
+        """,
+        signature=ModelSignature(
+            inputs=Schema([ColSpec(DataType.double, f"c{place}") for place in range(20)])
+        ),
+        input_example=pd.DataFrame([[place / 7 for place in range(20)]] * 2).rename(
+            columns=lambda place: f"c{place}"
+        ),
+    )
+    _, proof, _ = rehearsed(path)
+    assert proof.formats, proof.reason
 
 
 def test_the_same_row_with_a_missing_value_again_and_again_is_merged(saved: SavedModels) -> None:

@@ -7,7 +7,7 @@ import pytest
 from server.worker.merging.merge_keys import MergeKeys
 from server.worker.merging.together import Answered
 from server.worker.protocol import MergeKey, Request, kind_of_answer
-from server.worker.protocol.tables import ArrayKind, Kind
+from server.worker.protocol.tables import ArrayKind, Kind, LargeInteger
 
 NULL = type(None)
 ONE = kind_of_answer([1])
@@ -71,12 +71,20 @@ def test_equal_rows_count_but_do_not_suffice() -> None:
     assert keys.merges(key(int))
 
 
-def test_nothing_is_tried_any_more_once_the_first_rows_have_differed() -> None:
+def test_nothing_is_tried_any_more_once_three_keys_have_differed() -> None:
     keys = MergeKeys(tries=True)
-    assert keys.on_trial(key(int))
-    keys.bar([member(key(int))])
+    for number in range(3):
+        assert keys.on_trial(key(str, outline="other"))
+        keys.bar([member(key(int, outline=number))])
     assert not keys.any_tried
     assert not keys.on_trial(key(str, outline="other"))
+
+
+def proved(*kinds: Kind) -> MergeKeys:
+    """Keys of which one is proved, by a row that others may be tried with."""
+    keys = MergeKeys()
+    keys.prove(key(*kinds), ONE, [member(key(*kinds), "witness")])
+    return keys
 
 
 @pytest.mark.parametrize(
@@ -84,20 +92,14 @@ def test_nothing_is_tried_any_more_once_the_first_rows_have_differed() -> None:
     [
         ([float, str], [NULL, str]),
         ([float, str], [float, NULL]),
-        ([float, str], [int, str]),
-        ([int, str], [float, NULL]),
-        ([ArrayKind((2,), float)], [ArrayKind((2,), frozenset({int, float}))]),
-        ([list], [NULL]),
+        ([list, int], [NULL, int]),
+        ([dict], [NULL]),
     ],
 )
-def test_what_lacks_values_or_has_whole_numbers_is_tried_beside_what_is_proved(
-    base: list[Any], other: list[Any]
-) -> None:
-    keys = MergeKeys()
-    witness = member(key(*base))
-    keys.prove(key(*base), ONE, [witness])
+def test_what_lacks_values_is_tried_beside_what_does_not(base: list[Any], other: list[Any]) -> None:
+    keys = proved(*base)
     assert keys.standing(key(*other)).base == key(*base)
-    assert keys.witnesses(member(key(*other))) == [witness]
+    assert keys.witnesses(member(key(*other))) == [member(key(*base), "witness")]
     assert not keys.merges(key(*other))
     agree(keys, key(*other), 4)
     assert keys.merges(key(*other))
@@ -107,50 +109,93 @@ def test_what_lacks_values_or_has_whole_numbers_is_tried_beside_what_is_proved(
 @pytest.mark.parametrize(
     ("base", "other"),
     [
+        # A column of integers or truth values becomes another one beside nulls, or floats.
+        ([int], [NULL]),
+        ([bool], [NULL]),
+        ([float], [int]),
+        ([int], [float]),
+        ([NULL], [float]),
+        ([LargeInteger], [int]),
+        ([LargeInteger], [NULL]),
         ([float], [str]),
         ([float], [bool]),
         ([float], [float, float]),
         ([ArrayKind((2,), float)], [ArrayKind((3,), float)]),
         ([ArrayKind((2,), float)], [NULL]),
+        ([ArrayKind((), float)], [ArrayKind((), NULL)]),
         ([list], [dict]),
     ],
 )
 def test_other_kinds_are_tried_by_themselves(base: list[Any], other: list[Any]) -> None:
-    keys = MergeKeys()
-    keys.prove(key(*base), ONE)
+    keys = proved(*base)
     assert keys.standing(key(*other)).base is None
     assert keys.on_trial(key(*other))
+    agree(keys, key(*other), 8)
+    assert keys.standing(key(*other)).base == key(*other)
+
+
+def test_without_a_row_to_be_tried_with_what_lacks_values_is_tried_by_itself() -> None:
+    keys = MergeKeys()
+    keys.prove(key(float), ONE)
+    assert keys.standing(key(NULL)).base is None
 
 
 def test_each_column_counts_by_itself_and_no_pattern_is_tried() -> None:
-    keys = MergeKeys()
-    keys.prove(key(*[float] * 20), ONE)
+    keys = proved(*[float] * 20)
     for column in range(20):
         kinds = [NULL if place == column else float for place in range(20)]
         agree(keys, key(*kinds), 4)
     assert keys.merges(key(*[NULL, float] * 10))
-    assert not keys.merges(key(*[int, float] * 10))
 
 
-def test_what_differs_beside_others_is_tried_by_itself() -> None:
-    keys = MergeKeys()
-    keys.prove(key(float, float), ONE)
+def test_what_matters_beside_others_is_tried_by_itself() -> None:
+    keys = proved(float, float)
     keys.bar([member(key(NULL, float))])
     assert keys.standing(key(NULL, float)).base is None
     assert keys.on_trial(key(NULL, float))
     agree(keys, key(NULL, float), 8)
-    assert keys.merges(key(NULL, float))
-    # Beside the others it still is not.
+    # By itself it may, but beside the others it still may not.
     assert keys.standing(key(NULL, float)).base == key(NULL, float)
-    assert keys.standing(key(float, NULL)).base is not None
+    assert keys.standing(key(float, NULL)).base == key(float, float)
+
+
+def test_of_what_lacks_several_values_only_that_is_barred() -> None:
+    keys = proved(float, float, float)
+    keys.bar([member(key(NULL, NULL, NULL))])
+    assert keys.standing(key(NULL, NULL, NULL)).base is None
+    agree(keys, key(NULL, float, float), 4)
+    assert keys.merges(key(NULL, float, float))
 
 
 def test_an_answer_of_another_kind_beside_others_bars() -> None:
     keys = MergeKeys()
-    keys.prove(key(float), kind_of_answer([1.5]))
-    keys.agree([member(key(int))], kind_of_answer([1]), rows=5)
-    assert keys.standing(key(int)).base is None
+    keys.prove(key(float), kind_of_answer([1.5]), [member(key(float))])
+    keys.agree([member(key(NULL))], kind_of_answer([1]), rows=5)
+    assert keys.standing(key(NULL)).base is None
     assert keys.merges(key(float))
+
+
+def test_what_is_kept_of_clients_is_bounded_in_bytes() -> None:
+    keys = MergeKeys(tries=True)
+    size = 256 * 1024
+    for number in range(100):
+        one = key(int, outline=number)
+        keys.meet(Answered(Request("instances", [number], None, 1, one, size=size), b""))
+    kept = sum(
+        request.size
+        for number in range(100)
+        for request, _ in keys.witnesses(member(key(int, outline=number)))
+    )
+    assert 0 < kept <= 4 * size
+
+
+def test_a_key_that_is_dropped_leaves_others() -> None:
+    keys = MergeKeys()
+    keys.prove(key(float), ONE)
+    keys.prove(key(str), ONE)
+    keys.drop(key(float))
+    assert (keys.merges(key(float)), keys.on_trial(key(float))) == (False, False)
+    assert keys.merges(key(str))
 
 
 def test_nothing_is_merged_after_all_has_been_barred() -> None:

@@ -185,7 +185,7 @@ def test_dates(load: Load) -> None:
     for name in ("dataframe_records", "instances", "inputs"):
         assert_merges(protocol, *({name: [{"a": date, "b": 1.5}]} for date in dates))
     # pandas reads others in the format of the first of them.
-    for other in ("13/02/2024", "Feb 13 2024", "2024-02-13T10"):
+    for other in ("13/02/2024", "Feb 13 2024", "2024-02-13T10", "2024-02-13 10:30:00,250"):
         assert key(protocol, {"dataframe_records": [{"a": other, "b": 1.5}]}) is None
 
 
