@@ -253,7 +253,7 @@ async def test_coroutines_are_awaited_many_at_a_time(client: Client, gateway: Ga
     await gateway.serve(save_waiting(gateway.saved, "async", wait=WAIT, asynchronous=True))
     assert (await concurrency(client))["slots"] == MOST
     assert (await client.predict(TEXT_REQUEST)).json == {"predictions": ["async"]}
-    plans = echoes(16, sleep=0.2)
+    plans = echoes(16, sleep=1.0)
     for plan in plans[::4]:
         plan |= {"fail_at": 0, "with": f"no {plan['echo']}"}
     answers = await ask(client, plans)
