@@ -53,7 +53,9 @@ def bar_chart(title: str, groups: Sequence[Group], digits: int = 0) -> str:
         groups: From top to bottom.
         digits: Decimals of the values that are written beside the bars.
     """
-    scale = (_WIDTH - _LABELS - _VALUES) / max(bar.high for group in groups for bar in group.bars)
+    # Nothing may have taken any time.
+    longest = max(bar.high for group in groups for bar in group.bars) or 1.0
+    scale = (_WIDTH - _LABELS - _VALUES) / longest
     parts: list[str] = []
     y = _HEAD
     for group in groups:

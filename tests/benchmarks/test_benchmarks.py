@@ -98,6 +98,11 @@ def test_bars_are_drawn_to_scale() -> None:
     assert "a < b" in [text.text for text in document.iterfind(".//{*}text")]
 
 
+def test_bars_may_all_be_nothing() -> None:
+    document = ET.fromstring(bar_chart("Seconds", [Group("", [Bar("a", 0.0, 0.0, 0.0)])]))  # noqa: S314
+    assert "a" in [text.text for text in document.iterfind(".//{*}text")]
+
+
 def test_a_timeline_shades_its_windows() -> None:
     line = Line("longest", [(0.0, 3.0), (10.0, 7.0)])
     document = ET.fromstring(timeline_chart("Latency", [line], [(2.0, 4.0)], "s"))  # noqa: S314
