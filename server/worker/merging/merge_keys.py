@@ -165,6 +165,10 @@ class MergeKeys:
         """
         return self._everything or kind <= self._proved[base].kind
 
+    def kind_of(self, member: Answered) -> AnswerKind:
+        """What kind of answer was right for requests of a proved key."""
+        return self._proved[key_of(member)].kind
+
     def witnesses(self, member: Answered) -> list[Answered]:
         """Different rows that a request on trial may be merged with."""
         key = key_of(member)

@@ -142,6 +142,8 @@ class _Prover:
         self._keys = MergeKeys(tries=True)
         self._sizes = BatchSizes(most_rows)
         self._forms: list[_Form] = []
+        # What was answered to rows that lack values, and may be merged.
+        self._lacking: list[dict[int, Answered]] = []
 
     def prove(
         self,
@@ -168,6 +170,7 @@ class _Prover:
         """Try rows like the model's example in each form; return why none is proved, if so."""
         reason = f"no request format of this model can be merged as its example is: {UNTRIED}"
         with_nulls = leave_out(rows, nullable)
+        beside: list[tuple[Sequence[Request | None], list[Answered]]] = []
         for requests, lacking in zip_longest(
             in_any_form(self._protocol, rows), in_any_form(self._protocol, with_nulls)
         ):
@@ -182,7 +185,10 @@ class _Prover:
                 continue
             members = _with_requests(form.members, common)
             self._keys.prove(key, form.kind, members)
-            self._prove_nulls(lacking or [], members)
+            beside.append((lacking or [], members))
+        # Last, so that what these take is not lacking for any form.
+        for lacking_some, members in beside:
+            self._prove_nulls(lacking_some, members)
         return reason
 
     def _prove_form(self, requests: Sequence[Request | None], known: list[_Form]) -> _Form:
@@ -202,9 +208,16 @@ class _Prover:
         asked = [request and self._beside_proved(request) for request in requests]
         if not any(asked):
             return
+        for other in self._lacking:
+            if self._same_inputs(other, asked):
+                kind = self._keys.kind_of(whole[0])
+                self._keys.prove_beside(_with_requests(other, asked), kind)
+                return
         with contextlib.suppress(_Undecided):
             members = self._answer_alone(asked, 1)
             self._prove_beside([*members.values()], whole)
+            if all(self._keys.merges(key_of(member)) for member in members.values()):
+                self._lacking.append(members)
 
     def _beside_proved(self, request: Request) -> Request | None:
         key = request.merge_key

@@ -77,6 +77,21 @@ def test_forms_that_the_model_can_t_tell_apart_are_predicted_once(trying: Trying
     assert sum(count == 1 for count in trying.rows) == 17
 
 
+def test_nor_are_those_that_lack_values_predicted_in_every_form(trying: Trying) -> None:
+    optional = ModelSignature(inputs=Schema([ColSpec(DataType.string, "text", required=False)]))
+    protocol, proof = trying(
+        "return model_input['text'].fillna('none').tolist()", signature=optional
+    )
+    # As above, and two rows without a text, alone and in five predictions beside others.
+    assert len(trying.rows) == 1 + 16 + 5 + 2 + 5
+    for form in (
+        {"dataframe_split": {"columns": ["text"], "data": [[None]]}},
+        {"dataframe_records": [{"text": None}]},
+        {"inputs": {"text": [None]}},
+    ):
+        assert merges(protocol, proof, form)
+
+
 # A model that slept would wait for something else, which is another matter.
 COMPUTE = """
 import time
