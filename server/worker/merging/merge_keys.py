@@ -1,7 +1,7 @@
 """Which requests share predictions, as far as this worker knows."""
 
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -195,11 +195,8 @@ class MergeKeys:
         self.formats |= {key.format}
         self.changes += 1
 
-    def meet(self, member: Answered) -> None:
+    def meet(self, member: Answered) -> _Trial:
         """Keep a request of a key that is on trial by itself, for others to be tried with."""
-        self._meet(member)
-
-    def _meet(self, member: Answered) -> _Trial:
         key = key_of(member)
         self._trials[key] = trial = self._trials.pop(key, None) or _Trial()
         trial.witnesses.take(member, _MOST_BYTES)
@@ -221,7 +218,7 @@ class MergeKeys:
             self._agree_beside(base, members, kind, enough=False)
             return
         for member in members:
-            trial = self._meet(member)
+            trial = self.meet(member)
         trial.kinds.add(kind)
         trial.predictions += 1
         trial.rows += rows
@@ -287,6 +284,26 @@ class MergeKeys:
         self._barred.add(key)
         self._tries &= bool(self._proved) or len(self._barred) < _BARRED_AT_FIRST
         self.changes += 1
+
+    def bar_guilty(
+        self, members: Sequence[Answered], differ: Callable[[Sequence[Answered]], bool]
+    ) -> list[Answered]:
+        """Bar those of requests, which did not get together what each got alone, that are the
+        reason; return the others.
+
+        Args:
+            differ: Tells whether some that lack the same values differ without the others.
+        """
+        some: dict[frozenset[int], list[Answered]] = {}
+        for member in members:
+            some.setdefault(self.standing(key_of(member)).untried, []).append(member)
+        guilty = [columns for columns in some if len(some) > 1 and differ(some[columns])]
+        if not guilty:
+            self.bar(members)
+            return []
+        for columns in guilty:
+            self.bar(some.pop(columns))
+        return [member for alike in some.values() for member in alike]
 
     def _bar_beside(self, proved: _Proved, columns: Collection[int]) -> None:
         proved.must_not.update(columns)

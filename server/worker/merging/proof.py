@@ -251,23 +251,9 @@ class _Prover:
             try:
                 self._keys.prove_beside(some, self._compare_orders(beside, beside))
             except Differs:
-                self._bar_beside(some, whole)
-
-    def _bar_beside(self, members: Sequence[Answered], whole: Sequence[Answered]) -> None:
-        """Bar what makes a difference, and not what was only tried beside it."""
-        some: dict[MergeKey, list[Answered]] = {}
-        for member in members:
-            some.setdefault(key_of(member), []).append(member)
-        if len(some) == 1:
-            self._keys.bar(members)
-            return
-        guilty = [one for one in some if self._differ(some[one], whole)]
-        for key in guilty:
-            self._keys.bar(some.pop(key))
-        if not guilty:
-            self._keys.bar(members)
-        elif innocent := [member for one in some.values() for member in one]:
-            self._prove_beside(innocent, whole)
+                innocent = self._keys.bar_guilty(some, lambda alike: self._differ(alike, whole))
+                if innocent:
+                    self._prove_beside(innocent, whole)
 
     def _differ(self, members: Sequence[Answered], whole: Sequence[Answered]) -> bool:
         beside = [*members, *whole[: max(self._most_rows - len(members), 1)]]

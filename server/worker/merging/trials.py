@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from .. import logs
 from ..frames import TRIED_AT_A_TIME
 from ..protocol import Protocol
-from .merge_keys import MergeKeys, key_of
+from .merge_keys import MergeKeys
 from .sizes import BatchSizes
 from .together import Answered, Differs, compare
 
@@ -55,7 +55,7 @@ class Trials:
             kind = compare(self._protocol, rows)
         except Differs as difference:
             logs.log.debug("merging barred: %s", difference)
-            self._bar(members)
+            self._keys.bar_guilty(members, self._differ)
         else:
             self._sizes.note(len(rows), time.monotonic() - started)
             self._keys.agree(members, kind, len(rows))
@@ -63,25 +63,12 @@ class Trials:
             self._credit -= time.monotonic() - started
         return True
 
-    def _bar(self, members: Sequence[Answered]) -> None:
-        """Bar what makes a difference, and not what was only tried beside it."""
-        some: dict[frozenset[int], list[Answered]] = {}
-        for member in members:
-            some.setdefault(self._untried(member), []).append(member)
-        if len(some) == 1:
-            self._keys.bar(members)
-            return
-        before = self._keys.changes
-        for alike in some.values():
-            try:
-                compare(self._protocol, self._beside_others(alike) or alike)
-            except Differs:
-                self._keys.bar(alike)
-        if self._keys.changes == before:
-            self._keys.bar(members)
-
-    def _untried(self, member: Answered) -> frozenset[int]:
-        return self._keys.standing(key_of(member)).untried
+    def _differ(self, members: Sequence[Answered]) -> bool:
+        try:
+            compare(self._protocol, self._beside_others(members) or members)
+        except Differs:
+            return True
+        return False
 
     def _beside_others(self, members: Sequence[Answered]) -> list[Answered]:
         """These, and others that they are tried with, in any order; none if nothing is to be learnt
