@@ -51,6 +51,8 @@ def statuses(server: Server, count: int) -> list[int]:
 def test_only_pages_of_the_server_s_own_or_of_its_friends_reload(
     page: Page, server: Server
 ) -> None:
+    # It serves a moment before that is written.
+    server.wait_for("model_swapped")
     own, swaps = server.url, len(server.find("model_swapped"))
     # Of another origin, which can't read what comes back.
     page.goto(f"http://localhost:{server.port}/health")
